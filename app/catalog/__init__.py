@@ -1,0 +1,1 @@
+"""What is known of series beside their sales: items, locations, calendar, the list of series."""

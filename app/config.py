@@ -1,0 +1,102 @@
+"""Every setting of the service, read from the environment here and nowhere else.
+
+Each has a type, a default and one line of meaning with its unit; docs/operations.md is generated from these lines.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of one process, from variables named SHELFCAST_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFCAST_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        Path(".shelfcast"),
+        description="Folder of all that the service keeps on disk: embedded Postgres, artifacts, spool, admin key.",
+    )
+    host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that the API listens on; 0 takes a free one.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="URL of a Postgres from 15 on (postgresql://user:password@host/name); unset: embedded Postgres.",
+    )
+    artifacts: str | None = Field(
+        None, description="Folder or fsspec URL of trained weights; unset: $SHELFCAST_HOME/artifacts."
+    )
+    pool_size: int = Field(10, ge=1, le=200, description="Database connections a process keeps at most.")
+    pool_timeout_seconds: float = Field(
+        5, gt=0, description="Seconds a request waits for a connection before it is answered 503."
+    )
+    statement_timeout_seconds: float = Field(
+        60,
+        gt=0,
+        description="Seconds an ordinary statement may take; bulk writes have no limit but the request's.",
+    )
+    request_timeout_seconds: float = Field(
+        900,
+        gt=0,
+        description="Seconds a request may take before it is answered 503; uploads and bulk forecasts are requests too.",
+    )
+    max_json_bytes: int = Field(32 * 2**20, ge=1024, description="Bytes a JSON body may have, decoded.")
+    max_json_rows: int = Field(50_000, ge=1, description="Rows a JSON body may have.")
+    max_upload_bytes: int = Field(2 * 2**30, ge=1024, description="Bytes a file body may have as sent.")
+    max_decoded_bytes: int = Field(8 * 2**30, ge=1024, description="Bytes a file body may have once decompressed.")
+    rate_limit: Annotated[str | None, NoDecode] = Field(
+        None, description='Requests a key may make, such as "100/second" or "5000/minute"; unset: no limit.'
+    )
+    metrics_open: bool = Field(False, description="Whether /metrics answers without a key.")
+    key_cache_seconds: float = Field(
+        2,
+        ge=0,
+        le=5,
+        description="Seconds a checked key is remembered; a revoked key dies after that at the latest.",
+    )
+    idempotency_hours: float = Field(24, gt=0, description="Hours an answer is kept for its Idempotency-Key.")
+    heartbeat_seconds: float = Field(5, gt=0, description="Seconds between two signs of life of a running job.")
+    lease_seconds: float = Field(
+        30, gt=0, description="Seconds without a sign of life after which another worker takes the job over."
+    )
+    poll_seconds: float = Field(2, gt=0, description="Seconds between two looks of an idle worker at the queue.")
+    max_attempts: int = Field(3, ge=1, description="Times a job is tried when its lease or the database was lost.")
+    retry_seconds: float = Field(5, ge=0, description="Seconds before the first retry of a job; doubled each time.")
+    job_days: float = Field(30, gt=0, description="Days a finished job is kept.")
+    artifact_days: float = Field(90, gt=0, description="Days an unused version keeps its artifact.")
+    update_hour: int | None = Field(
+        None,
+        ge=0,
+        le=23,
+        description="Hour of the day (UTC) at which the champion is updated daily; unset: never.",
+    )
+    training_threads: int = Field(
+        1, ge=1, description="CPU threads a training child uses; one core is left to the API by default."
+    )
+    refresh: bool = Field(True, description="Whether the worker recomputes forecasts that are no longer fresh.")
+    log_level: str = Field("info", description="Least severe level that is logged: debug, info, warning, error.")
+    shutdown_seconds: float = Field(
+        15,
+        gt=0,
+        le=20,
+        description="Seconds that accepted requests get to finish once the service is asked to stop.",
+    )
+
+    @field_validator("database_url", "artifacts", "rate_limit", "update_hour", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @property
+    def artifacts_location(self) -> str:
+        return self.artifacts or str(self.home.absolute() / "artifacts")
+
+    @property
+    def spool_folder(self) -> Path:
+        return self.home.absolute() / "spool"
+
+    @property
+    def admin_key_file(self) -> Path:
+        return self.home.absolute() / "admin.key"

@@ -1,0 +1,1 @@
+"""Where connections are opened, and the tables they speak to."""

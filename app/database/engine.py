@@ -1,0 +1,127 @@
+"""Where connections are opened, and the one place that commits.
+
+`Database.transaction()` is a read-committed write transaction, `Database.snapshot()` a read-only one. Hot paths reach the
+asyncpg driver through `driver(connection)`. A database that is absent or going away becomes a 503 here, nowhere else.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.errors import Problem
+
+GONE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.exceptions.OperatorInterventionError,  # shutting down, crash recovery, starting up
+    asyncpg.exceptions.TooManyConnectionsError,
+    ConnectionError,
+)
+
+
+def async_url(url: str) -> str:
+    """The SQLAlchemy URL for asyncpg of any spelling of a Postgres URL."""
+    for prefix in ("postgresql+asyncpg://", "postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+asyncpg://" + url[len(prefix) :]
+    raise ValueError("the database URL must start with postgresql://")
+
+
+class Database:
+    """A pool of connections to one Postgres."""
+
+    def __init__(
+        self, url: str, *, pool_size: int = 10, pool_timeout: float = 5, statement_timeout: float = 60
+    ) -> None:
+        self.engine: AsyncEngine = create_async_engine(
+            async_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout,
+            pool_use_lifo=True,
+            connect_args={
+                "timeout": pool_timeout,
+                "server_settings": {
+                    "application_name": "shelfcast",
+                    "timezone": "UTC",
+                    "statement_timeout": str(int(statement_timeout * 1000)),
+                    "lock_timeout": str(int(statement_timeout * 1000)),
+                    "idle_in_transaction_session_timeout": "60000",
+                },
+            },
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits when the block ends well and rolls back otherwise."""
+        async with self._connection() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A read-only transaction that sees one state of the database throughout."""
+        async with self._connection() as connection, connection.begin():
+            await connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[asyncpg.Connection]:
+        """The bare driver for one look-up outside any transaction: no BEGIN, no ROLLBACK, one round trip."""
+        async with self._connection() as connection:
+            yield await driver(connection)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            connection = await self.engine.connect()
+        except (TimeoutError, *GONE, PoolTimeout, DBAPIError, OSError) as error:
+            raise unavailable(error) from error
+        try:
+            try:
+                yield connection
+            except GONE as error:
+                await connection.invalidate()
+                raise unavailable(error) from error
+            except DBAPIError as error:
+                if error.connection_invalidated or isinstance(error, InterfaceError) or is_gone(error):
+                    await connection.invalidate()
+                    raise unavailable(error) from error
+                raise
+        finally:
+            await asyncio.shield(connection.close())
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def is_gone(error: DBAPIError) -> bool:
+    """Whether a wrapped driver error means that the server went away or is starting."""
+    cause = getattr(error.orig, "__cause__", None)
+    return isinstance(cause, GONE)
+
+
+def unavailable(error: BaseException) -> Problem:
+    return Problem(
+        "unavailable",
+        f"The database cannot be reached ({type(error).__name__}).",
+        headers={"Retry-After": "1"},
+    )
+
+
+async def driver(connection: AsyncConnection) -> asyncpg.Connection:
+    """The asyncpg connection under a SQLAlchemy one. SQLAlchemy must have begun the transaction first (see `begun`)."""
+    raw = await connection.get_raw_connection()
+    return raw.driver_connection
+
+
+async def begun(connection: AsyncConnection) -> asyncpg.Connection:
+    """The driver with the transaction really open: SQLAlchemy sends BEGIN only at its own first statement."""
+    await connection.execute(text("SELECT 1"))
+    return await driver(connection)

@@ -1,0 +1,1 @@
+"""Forecasts out, for one series and for many, and their refreshing."""

@@ -1,0 +1,5 @@
+"""Routes of this room: each parses, calls one function, answers."""
+
+from fastapi import APIRouter
+
+router = APIRouter(prefix="/v1")

@@ -1,0 +1,1 @@
+"""Versions of models: artifacts, aliases, promotion, retention."""

@@ -1,0 +1,1 @@
+"""Sales in and out: posting, reading back, deleting, undoing."""
