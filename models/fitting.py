@@ -1,0 +1,148 @@
+"""One network and its optimiser: the steps of training, and the constants its features are fitted with.
+
+Used by training (from scratch, twin and refit) and by online updates (from where the weights stand). Everything
+random comes from the seed: weights and dropout through a forked torch generator, windows through NumPy's.
+
+Shapes: B windows, H horizon, Q quantile levels.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import losses
+from models.features import FeatureStatistics, compute_features
+from models.networks.forecaster import Network, Output
+from models.sampling import WindowSampler
+from models.windows import Windows, WindowSource
+
+EMA_DECAY = 0.97
+WARMUP_STEPS = 20
+GRADIENT_NORM = 1.0
+MEAN_WEIGHT = 0.2
+"""Weight of the mean's loss beside the pinball loss."""
+LARGEST_TARGET = 100.0
+"""A day of more than so many times the usual is learned as that many: an absurd row must not rule a step."""
+
+
+class NonFiniteLoss(ValueError):
+    """The loss was NaN or infinite; the message names the series of the windows where it was."""
+
+
+class Fit:
+    """A network while it learns. `averaged` is the exponential moving average of its weights: the one to keep."""
+
+    def __init__(
+        self, network: Network, *, learning_rate: float, total_steps: int, ema_decay: float = EMA_DECAY
+    ) -> None:
+        self.network = network
+        self.averaged = copy.deepcopy(network).requires_grad_(False)
+        self.learning_rate, self.total_steps, self.ema_decay = learning_rate, total_steps, ema_decay
+        self.steps = 0
+        self.optimizer = torch.optim.AdamW(_groups(network), lr=learning_rate, betas=(0.9, 0.98), foreach=True)
+
+    def step(self, windows: Windows, target_BH: Tensor, key_of: Callable[[int], tuple[str, str]]) -> float:
+        """One optimiser step on a batch; returns its loss. Raises NonFiniteLoss, and then changes nothing."""
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * self._schedule()
+        loss_B, weight_B = window_losses(self.network, windows, target_BH)
+        if not torch.isfinite(loss_B).all():
+            raise NonFiniteLoss(_non_finite(loss_B, key_of))
+        loss = (loss_B * weight_B).sum() / weight_B.sum().clamp(min=1e-9)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM, foreach=True)
+        self.optimizer.step()
+        self.steps += 1
+        self._average()
+        return float(loss.detach())
+
+    def _schedule(self) -> float:
+        """Linear warm-up, then a cosine down to a tenth over all steps there may be."""
+        warm = min(1.0, (self.steps + 1) / WARMUP_STEPS)
+        share = min(1.0, self.steps / max(self.total_steps, 1))
+        return warm * (0.55 + 0.45 * math.cos(math.pi * share))
+
+    def _average(self) -> None:
+        decay = min(self.ema_decay, (1 + self.steps) / (10 + self.steps))
+        averaged: list[Tensor] = list(self.averaged.parameters())
+        current: list[Tensor] = list(self.network.parameters())
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, current, 1.0 - decay)
+
+
+def window_losses(network: Network, windows: Windows, target_BH: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each window in scaled units, and its weight (0 where no day ahead is observed)."""
+    output: Output = network(windows)
+    scaled_BH = (target_BH / output.scale_B[:, None]).clamp(max=LARGEST_TARGET)
+    observed_B = (~torch.isnan(target_BH)).any(dim=1)
+    weight_B = losses.window_weights(output.error_B, network.statistics.error_mean, output.scale_B)
+    loss_B = loss_of(network, scaled_BH, output)
+    return loss_B, weight_B * observed_B
+
+
+def loss_of(network: Network, scaled_BH: Tensor, output: Output) -> Tensor:
+    """The configured loss of each window. The pinball loss carries the mean's along."""
+    if network.config.loss == "mse":
+        return losses.mse(scaled_BH, output.mean_BH)
+    if network.config.loss == "mae":
+        return losses.mae(scaled_BH, output.mean_BH)
+    assert output.quantiles_BHQ is not None
+    quantile_B = losses.pinball(scaled_BH, output.quantiles_BHQ, network.levels_Q)
+    return quantile_B + MEAN_WEIGHT * losses.poisson_deviance(scaled_BH, output.mean_BH)
+
+
+def fit_statistics(
+    statistics: FeatureStatistics,
+    source: WindowSource,
+    sampler: WindowSampler,
+    *,
+    end: int,
+    rng: np.random.Generator,
+) -> None:
+    """Fit the constants of the features on days before `end`: usual scale, usual covariates, whether a year is known."""
+    columns = [values[:, :end] for values in (*source.known, *source.past)]
+    for k, values in enumerate(columns):
+        seen = values[np.isfinite(values)].astype(np.float64)
+        if seen.size:
+            statistics.centre_K[k] = float(seen.mean())
+            statistics.spread_K[k] = max(float(seen.std()), 1e-6)
+    quantity = source.quantity_ST[:, :end]
+    positive = quantity[quantity > 0]
+    if positive.size:
+        statistics.scale_floor.fill_(0.1 * float(np.median(positive)))
+    seen_T = np.isfinite(quantity).any(axis=0)
+    span = end - int(seen_T.argmax()) if seen_T.any() else 0
+    statistics.annual.fill_(float(span >= FULL_SEASONS))
+    series_B, cutoff_B = sampler.draw(2048, rng)
+    features = compute_features(source.windows(series_B, cutoff_B), statistics, context_length=source.context_length)
+    log_scale_B = features.scale_B.log()
+    statistics.log_scale_centre.copy_(log_scale_B.mean())
+    statistics.log_scale_spread.copy_(log_scale_B.std().clamp(min=0.1))
+    statistics.error_mean.copy_((features.error_B * features.scale_B).mean().clamp(min=1e-6))
+
+
+FULL_SEASONS = 700
+"""Days of history from which on the day of the year is a feature: with one year it is only a name for the days seen."""
+
+
+def _groups(network: Network) -> list[dict[str, object]]:
+    """Matrices decay, biases, norms and identities do not."""
+    decayed: list[Tensor] = []
+    free: list[Tensor] = []
+    for name, parameter in network.named_parameters():
+        (decayed if parameter.ndim >= 2 and "identity" not in name else free).append(parameter)
+    decay = network.config.weight_decay
+    return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def _non_finite(loss_B: Tensor, key_of: Callable[[int], tuple[str, str]]) -> str:
+    bad = sorted({key_of(i) for i in torch.nonzero(~torch.isfinite(loss_B)).flatten().tolist()})
+    named = ", ".join(f"{sku!r} at {location!r}" if location else repr(sku) for sku, location in bad[:5])
+    more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+    return f"The loss is not a finite number for the series {named}{more}; look at their quantities and covariates."

@@ -1,0 +1,1 @@
+"""The networks: one trunk a file, one forecaster around them."""

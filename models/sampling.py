@@ -1,0 +1,73 @@
+"""Which windows a network is trained on: drawn by index, newer ones more often, none that ends after the split.
+
+Shapes: S series, T days, B windows, M memory days.
+"""
+
+import numpy as np
+import torch
+
+from models.panel import Floats
+from models.windows import MEMORY, Index, Windows
+
+HALF_LIFE_DAYS = 365.0
+FEWEST_SEEN_DAYS = 14
+SHORTENED_SHARE = 0.15
+SHORTENED_DAYS = 56
+
+
+class WindowSampler:
+    """Draws (series, cutoff) pairs whose whole horizon lies before the day index `end`.
+
+    A series takes part from its FEWEST_SEEN_DAYS-th day after its first observed one, until its last observed one.
+    """
+
+    def __init__(self, quantity_ST: Floats, *, horizon: int, end: int, first: int = 0) -> None:
+        seen_ST = np.isfinite(quantity_ST[:, :end])
+        any_S = seen_ST.any(axis=1)
+        first_S = np.where(any_S, seen_ST.argmax(axis=1), end)
+        last_S = np.where(any_S, end - 1 - seen_ST[:, ::-1].argmax(axis=1), -1)
+        low_S = np.maximum(first_S + FEWEST_SEEN_DAYS - 1, first)
+        high_S = np.minimum(last_S - 1, end - 1 - horizon)
+        usable = np.flatnonzero(low_S <= high_S)
+        self.series = usable
+        age_T = np.arange(end, 0, -1)
+        self.mass_T = np.concatenate([[0.0], np.cumsum(0.5 ** (age_T / HALF_LIFE_DAYS))])
+        self.low_mass = self.mass_T[low_S[usable]]
+        self.high_mass = self.mass_T[high_S[usable] + 1]
+        self.share_S = np.cumsum(self.high_mass - self.low_mass)
+
+    def __len__(self) -> int:
+        """How many series have a window at all."""
+        return len(self.series)
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[Index, Index]:
+        """`count` pairs: a series by its weight of windows, then a cutoff by recency."""
+        picked = np.searchsorted(self.share_S, rng.random(count) * self.share_S[-1], side="right")
+        picked = np.minimum(picked, len(self.series) - 1)
+        mass = self.low_mass[picked] + rng.random(count) * (self.high_mass[picked] - self.low_mass[picked])
+        cutoff = np.searchsorted(self.mass_T, mass, side="right") - 1
+        return self.series[picked].astype(np.int64), cutoff.astype(np.int64)
+
+
+def shorten_some(windows: Windows, rng: np.random.Generator, *, unknown_share: float) -> Windows:
+    """The same windows, some as if the series were new: older days hidden, identity unknown, covariates unknown ahead.
+
+    Teaches the network to answer for series it has never seen, and where known-future values are absent.
+    """
+    batch = len(windows.identity_B)
+    keep_B = np.where(rng.random(batch) < SHORTENED_SHARE, rng.integers(7, SHORTENED_DAYS + 1, batch), MEMORY)
+    hidden_BM = torch.from_numpy(np.arange(MEMORY) < MEMORY - keep_B[:, None])
+    identity_B = windows.identity_B.masked_fill(torch.from_numpy(rng.random(batch) < unknown_share), 0)
+    known_BPK = windows.known_BPK
+    if known_BPK.shape[2]:
+        context = windows.past_BLK.shape[1]
+        blind_B = torch.from_numpy(rng.random(batch) < 0.05)
+        ahead_P = torch.arange(known_BPK.shape[1]) >= context
+        known_BPK = known_BPK.masked_fill((blind_B[:, None] & ahead_P)[..., None], torch.nan)
+    return Windows(
+        quantity_BM=windows.quantity_BM.masked_fill(hidden_BM, torch.nan),
+        known_BPK=known_BPK,
+        past_BLK=windows.past_BLK,
+        calendar_BPC=windows.calendar_BPC,
+        identity_B=identity_B,
+    )

@@ -1,0 +1,136 @@
+"""What a training may be told: every field with its range, its default and its meaning, in one table.
+
+The service's request schema, the documentation and `TrainingConfig` itself all read `RANGES`.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, cast, get_args
+
+Architecture = Literal["lstm", "transformer", "cnn"]
+Loss = Literal["pinball", "mse", "mae"]
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+LOSSES: tuple[Loss, ...] = get_args(Loss)
+
+STEPS_PER_EPOCH = 20
+"""An epoch is this many optimiser steps, whatever the size of the data: one validation follows each."""
+
+LEVELS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)
+"""The quantile levels every forecaster answers on; others are interpolated between them."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """One numeric field: inclusive bounds, the default per architecture (one for all when they agree), its meaning."""
+
+    low: float
+    high: float
+    default: float | dict[Architecture, float]
+    meaning: str
+    whole: bool = True
+
+    def default_for(self, architecture: Architecture) -> float:
+        return self.default[architecture] if isinstance(self.default, dict) else self.default
+
+
+RANGES: dict[str, Range] = {
+    "horizon": Range(1, 365, 28, "days ahead that are forecast"),
+    "context_length": Range(7, 364, {"lstm": 56, "transformer": 56, "cnn": 56}, "past days the trunk reads day by day"),
+    "layers": Range(1, 8, {"lstm": 1, "transformer": 2, "cnn": 4}, "layers of the trunk"),
+    "width": Range(8, 512, 64, "channels of the trunk and the decoder"),
+    "heads": Range(1, 16, 4, "attention heads (transformer only); must divide the width"),
+    "dropout": Range(0.0, 0.8, 0.1, "share of activations dropped while training", whole=False),
+    "learning_rate": Range(1e-5, 0.1, 3e-3, "highest learning rate of AdamW", whole=False),
+    "batch_size": Range(8, 8192, 512, "windows in one optimiser step"),
+    "epochs": Range(1, 500, 20, f"at most so many epochs of {STEPS_PER_EPOCH} optimiser steps"),
+    "weight_decay": Range(0.0, 1.0, 0.01, "decoupled weight decay of AdamW", whole=False),
+    "patience": Range(1, 500, 6, "epochs without a better validation loss before training stops"),
+    "seed": Range(0, 2**31 - 1, 0, "seed of weights, sampling and dropout"),
+    "max_seconds": Range(1.0, 86_400.0, 600.0, "seconds after which the training gives up", whole=False),
+}
+
+
+class ConfigError(ValueError):
+    """A field of the configuration is out of its range; the message names field, value and range."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What to train and how. A field left None takes the architecture's default from `RANGES`."""
+
+    architecture: Architecture = "lstm"
+    horizon: int = 28
+    context_length: int | None = None
+    layers: int | None = None
+    width: int | None = None
+    heads: int | None = None
+    dropout: float | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    weight_decay: float | None = None
+    patience: int | None = None
+    loss: Loss = "pinball"
+    seed: int = 0
+    max_seconds: float = 600.0
+    known: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+
+    def resolved(self) -> "ResolvedConfig":
+        """The same with every default filled in and every field checked. Raises ConfigError."""
+        if self.architecture not in ARCHITECTURES:
+            raise ConfigError(f"model must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}.")
+        if self.loss not in LOSSES:
+            raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
+        values: dict[str, float] = {}
+        for name, bounds in RANGES.items():
+            value = getattr(self, name)
+            value = bounds.default_for(self.architecture) if value is None else value
+            if not bounds.low <= value <= bounds.high:
+                raise ConfigError(f"{name} must lie between {bounds.low} and {bounds.high}, not {value}.")
+            if bounds.whole and value != int(value):
+                raise ConfigError(f"{name} must be a whole number, not {value}.")
+            values[name] = int(value) if bounds.whole else float(value)
+        if self.architecture == "transformer" and values["width"] % values["heads"]:
+            raise ConfigError(f"heads ({values['heads']}) must divide width ({values['width']}).")
+        text = {"architecture": self.architecture, "loss": self.loss, "known": self.known, "past": self.past}
+        return ResolvedConfig(**values, **text)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ResolvedConfig:
+    """A TrainingConfig without open questions; kept with every version."""
+
+    architecture: Architecture
+    horizon: int
+    context_length: int
+    layers: int
+    width: int
+    heads: int
+    dropout: float
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    weight_decay: float
+    patience: int
+    loss: Loss
+    seed: int
+    max_seconds: float
+    known: tuple[str, ...]
+    past: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in plain.items()}
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, object]) -> "ResolvedConfig":
+        """The inverse of `as_dict`; raises ConfigError for absent, surplus or impossible fields."""
+        names = {f.name for f in fields(cls)}
+        if set(plain) != names:
+            raise ConfigError(f"The configuration's fields differ: {sorted(set(plain) ^ names)}.")
+        lists = {n: tuple(cast(list[str], v)) if isinstance(v, list) else v for n, v in plain.items()}
+        return TrainingConfig(**lists).resolved()  # type: ignore[arg-type]
+
+    def replace(self, **changes: object) -> "ResolvedConfig":
+        return replace(self, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,120 @@
+"""Windows: what is cut out of a panel for one series and one cutoff, many at a time, by index.
+
+A window holds the last MEMORY days up to its cutoff and nothing after it; its target is cut apart from it. Training
+and prediction read through this one file, so a feature cannot see past the cutoff.
+
+Shapes: B windows, M memory days, H horizon, L context, P = L + H days, K covariates, C calendar columns, T days.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.panel import Floats, Panel
+
+MEMORY = 392
+"""Days a forecaster looks back at most: 56 weeks, the same weeks a year ago and the month before them."""
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of windows, as tensors; `cutoff` is the last day seen."""
+
+    quantity_BM: Tensor
+    known_BPK: Tensor
+    past_BLK: Tensor
+    calendar_BPC: Tensor
+    identity_B: Tensor
+
+
+class WindowSource:
+    """A panel prepared for cutting windows: contiguous arrays, a calendar table, series identities.
+
+    `identity_S` numbers the series as a forecaster knows them; 0 is a series it has never seen.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        identity_S: Index,
+        *,
+        context_length: int,
+        horizon: int,
+        known: tuple[str, ...],
+        past: tuple[str, ...],
+    ) -> None:
+        absent = [n for n in known if n not in panel.known] + [n for n in past if n not in panel.past]
+        if absent:
+            raise ValueError(f"The panel lacks the covariates {absent} this forecaster was trained with.")
+        self.panel = panel
+        self.quantity_ST = np.ascontiguousarray(panel.quantity_ST)
+        self.known = [np.ascontiguousarray(panel.known[name]) for name in known]
+        self.past = [np.ascontiguousarray(panel.past[name]) for name in past]
+        self.identity_S = identity_S
+        self.context_length = context_length
+        self.horizon = horizon
+        self.calendar_first = -context_length
+        self.calendar_TC = calendar(panel.start, first=-context_length, last=panel.days + horizon)
+
+    def windows(self, series_B: Index, cutoff_B: Index) -> Windows:
+        """Windows of `series_B` seen up to and with the day index `cutoff_B` (-1: nothing seen)."""
+        begin_B = cutoff_B - self.context_length + 1
+        span = self.context_length + self.horizon
+        days_BP = (begin_B - self.calendar_first)[:, None] + np.arange(span)
+        return Windows(
+            quantity_BM=torch.from_numpy(take_days(self.quantity_ST, series_B, cutoff_B - MEMORY + 1, MEMORY)),
+            known_BPK=_stack(self.known, series_B, begin_B, span),
+            past_BLK=_stack(self.past, series_B, begin_B, self.context_length),
+            calendar_BPC=torch.from_numpy(self.calendar_TC[days_BP]),
+            identity_B=torch.from_numpy(self.identity_S[series_B]),
+        )
+
+    def targets(self, series_B: Index, cutoff_B: Index, *, end: int | None = None) -> Tensor:
+        """The H days after each cutoff, NaN where missing, after the panel, or at and after the day index `end`."""
+        target_BH = take_days(self.quantity_ST, series_B, cutoff_B + 1, self.horizon)
+        if end is not None:
+            target_BH[cutoff_B[:, None] + 1 + np.arange(self.horizon) >= end] = np.nan
+        return torch.from_numpy(target_BH)
+
+
+def take_days(values_ST: Floats, series_B: Index, first_B: Index, count: int) -> Floats:
+    """`count` days of each series from the day index `first_B` on; NaN outside the array."""
+    width = values_ST.shape[1]
+    day_BN = first_B[:, None] + np.arange(count)
+    inside_BN = (day_BN >= 0) & (day_BN < width)
+    at_BN = series_B[:, None] * width + np.clip(day_BN, 0, max(width - 1, 0))
+    out_BN = values_ST.reshape(-1)[at_BN] if width else np.zeros(day_BN.shape, np.float32)
+    out_BN[~inside_BN] = np.nan
+    return out_BN
+
+
+def _stack(columns: list[Floats], series_B: Index, first_B: Index, count: int) -> Tensor:
+    if not columns:
+        return torch.empty(len(series_B), count, 0)
+    taken = [take_days(values, series_B, first_B, count) for values in columns]
+    return torch.from_numpy(np.stack(taken, axis=-1))
+
+
+WEEKDAYS, MONTH_DAY, ANNUAL = slice(0, 7), slice(7, 10), slice(10, 14)
+CALENDAR_COLUMNS = 14
+
+
+def calendar(start: np.datetime64, *, first: int, last: int) -> Floats:
+    """Calendar columns of the days `start + first` … `start + last`: weekday (one of seven), day of month, season."""
+    day_T = start.astype("datetime64[D]") + np.arange(first, last + 1)
+    weekday_T = (day_T.astype(np.int64) + 3) % 7
+    month_T = day_T.astype("datetime64[M]")
+    of_month_T = (day_T - month_T.astype("datetime64[D]")).astype(np.int64)
+    of_year_T = (day_T - day_T.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64)
+    table_TC = np.zeros((len(day_T), CALENDAR_COLUMNS), dtype=np.float32)
+    table_TC[np.arange(len(day_T)), weekday_T] = 1.0
+    month_angle_T, year_angle_T = 2 * np.pi * of_month_T / 31.0, 2 * np.pi * of_year_T / 365.25
+    table_TC[:, MONTH_DAY] = np.stack([of_month_T / 31.0, np.sin(month_angle_T), np.cos(month_angle_T)], axis=1)
+    harmonics = [f(k * year_angle_T) for k in (1, 2) for f in (np.sin, np.cos)]
+    table_TC[:, ANNUAL] = np.stack(harmonics, axis=1)
+    return table_TC
