@@ -55,7 +55,7 @@ class Cluster:
         return f"shelfcast-{found.st_dev:x}-{found.st_ino:x}"
 
     async def make(self) -> None:
-        """Makes the data directory unless it is there, whole or not at all: initdb works under another name."""
+        """Makes the data directory unless it is there, whole or not at all: initdb uses another name."""
         self._discard_unfinished()
         if self.data.is_dir() and not any(self.data.iterdir()):
             self.data.rmdir()
@@ -65,7 +65,8 @@ class Cluster:
         unfinished = self.folder / _UNFINISHED
         owner = account()
         unfinished.mkdir(mode=0o700)
-        os.chown(unfinished, owner.uid, owner.gid)
+        if owner.switch:
+            os.chown(unfinished, owner.uid, owner.gid)
         await _initdb(unfinished, owner)
         unfinished.rename(self.data)
         _sync_directory(self.folder)
@@ -112,7 +113,7 @@ class Cluster:
         new = path.with_suffix(".new")
         with new.open("w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), 0o600)
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            os.fchown(file.fileno(), owner.st_uid, -1)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -127,6 +128,15 @@ class Cluster:
         if len(lines) < 5 or not lines[0].strip().isdigit():
             return None
         return PidFile(int(lines[0]), Path(lines[4]), len(lines) > 7 and lines[7].strip() == "ready")
+
+    def discard_stale_lock(self) -> None:
+        """Removes postmaster.pid when its process id now belongs to another program; Postgres would believe it.
+
+        Only for a cluster without processes. Postgres itself sees through a number that belongs to nobody.
+        """
+        found = self.pid_file()
+        if found is None or not _is_postgres(found.pid):
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def processes(self) -> list[psutil.Process]:
         """Every live process of this cluster, known by the name in its title."""
@@ -159,9 +169,7 @@ async def _initdb(target: Path, owner: Account) -> None:
     if process.returncode != 0:
         shutil.rmtree(target)
         last = "\n".join(output.decode(errors="replace").splitlines()[-8:])
-        raise EmbeddedPostgresError(
-            f"The database could not be set up in {target.parent}. initdb said:\n{last}"
-        )
+        raise EmbeddedPostgresError(f"The database could not be set up in {target.parent}. initdb said:\n{last}")
 
 
 def process_environment() -> dict[str, str]:
@@ -182,6 +190,13 @@ def _shows(command: list[str], name: str) -> bool:
         return False
     postmaster = Path(command[0]).name == "postgres" and f"--cluster_name={name}" in command
     return postmaster or command[0].startswith(f"postgres: {name}: ")
+
+
+def _is_postgres(pid: int) -> bool:
+    if not psutil.pid_exists(pid):
+        return False
+    command = _command(psutil.Process(pid))
+    return bool(command) and (Path(command[0]).name == "postgres" or command[0].startswith("postgres: "))
 
 
 def _kill_family(pid: int) -> None:

@@ -57,7 +57,7 @@ def account() -> Account:
     """Whoever runs the service; for root, which Postgres refuses, it is `nobody`.
 
     Under root the process keeps one capability, to reach files below directories that only root may enter: no
-    directory has to be opened to others, no account created. The folder around the data stays root's, mode 0700:
+    directory is opened to others, no account created. The folder around the data stays root's, mode 0700, so that
     other processes of `nobody` reach neither data nor socket.
     """
     if os.geteuid() != 0:
@@ -65,8 +65,8 @@ def account() -> Account:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise EmbeddedPostgresError(
-            "Postgres does not run as root, and the program setpriv (package util-linux), which would switch "
-            "to another account, is missing. Start Shelfcast as an ordinary user, or set SHELFCAST_DATABASE_URL."
+            "Postgres does not run as root, and setpriv (package util-linux), which would switch to another account, "
+            "is missing. Start Shelfcast as an ordinary user, or set SHELFCAST_DATABASE_URL."
         )
     nobody = pwd.getpwnam("nobody")
     switch = (

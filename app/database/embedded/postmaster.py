@@ -18,6 +18,7 @@ from app.database.embedded.home import PORT, EmbeddedPostgresError, account, bin
 
 _POLL_SECONDS = 0.02
 _READY_SECONDS = 600.0  # a crash recovery that replays all of max_wal_size takes minutes on a slow disk
+_KILLED_SECONDS = 3.0  # a killed process is gone at once unless the disk holds it
 _LOG_LINES = 12
 
 
@@ -79,9 +80,7 @@ class Postmaster:
             if found is not None and found.pid == self.pid and found.ready:
                 return found
             if time.monotonic() > deadline:
-                raise EmbeddedPostgresError(
-                    f"Postgres did not become ready in {_READY_SECONDS:.0f} s.{self._said()}"
-                )
+                raise EmbeddedPostgresError(f"Postgres did not become ready in {_READY_SECONDS:.0f} s.{self._said()}")
             await asyncio.sleep(_POLL_SECONDS)
         raise EmbeddedPostgresError(f"Postgres did not start.{self._said()}")
 
@@ -112,9 +111,13 @@ async def clear_processes(cluster: Cluster, *, patience: float) -> None:
     Backends leave by themselves when their postmaster has died, but not in the middle of a computation. No
     new postmaster may start before they are gone; killing them is safe, since recovery from the log follows.
     """
-    deadline = time.monotonic() + patience
+    started = time.monotonic()
     while left := cluster.processes():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > patience + _KILLED_SECONDS:
+            numbers = ", ".join(str(process.pid) for process in left)
+            raise EmbeddedPostgresError(f"Processes {numbers} of an earlier Postgres cannot be ended.")
+        if waited > patience:
             for process in left:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()

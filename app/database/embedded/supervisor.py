@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ _ORPHAN_SECONDS = 1.0  # how long backends of a dead postmaster may take to leav
 _FAST_STOP_SECONDS = 6.0  # fast shutdown: transactions are broken off, a checkpoint is written
 _IMMEDIATE_STOP_SECONDS = 2.0
 _LONGEST_PAUSE_SECONDS = 10.0
+_SERVICE_SECONDS = 20.0
 _LOG_BYTES = 10_000_000
 
 log = structlog.get_logger(__name__)
@@ -66,7 +68,7 @@ class EmbeddedPostgres:
             except BaseException:
                 await self._close()
                 raise
-        except OSError as error:
+        except (OSError, psutil.Error) as error:
             raise EmbeddedPostgresError(f"The embedded Postgres cannot use {self.home}: {error}") from error
         self._watcher = asyncio.create_task(self._watch(), name="embedded-postgres-watch")
 
@@ -106,7 +108,7 @@ class EmbeddedPostgres:
         changed = self._cluster.write_access()
         self._postmaster = Postmaster.running(self._cluster)
         if self._postmaster is None:
-            self._sockets = socket_directory(self._cluster.folder)
+            self._sockets = private_directory(socket_directory(self._cluster.folder))
             await self._launch()
         else:
             self._sockets = (await self._postmaster.until_ready()).sockets
@@ -119,11 +121,8 @@ class EmbeddedPostgres:
         """Starts a postmaster where none is, over what a dead one may have left."""
         assert self._sockets is not None
         await clear_processes(self._cluster, patience=_ORPHAN_SECONDS)
-        # No process of the cluster is left, so its locks are stale; Postgres itself would believe them if
-        # another program had got the number of the dead process.
-        (self._cluster.data / "postmaster.pid").unlink(missing_ok=True)
-        private_directory(self._sockets)
-        for leftover in self._sockets.iterdir():
+        self._cluster.discard_stale_lock()
+        for leftover in private_directory(self._sockets).iterdir():
             leftover.unlink()
         self._postmaster = Postmaster.launch(self._cluster, self._sockets)
         await self._postmaster.until_ready()
@@ -143,9 +142,7 @@ class EmbeddedPostgres:
                 pause = _WATCH_SECONDS
             except (EmbeddedPostgresError, OSError, psutil.Error) as error:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                log.error(
-                    "embedded postgres could not be started, trying again", error=str(error), seconds=pause
-                )
+                log.error("embedded postgres could not be started, trying again", error=str(error), seconds=pause)
 
     def _bound_log(self) -> None:
         """Keeps the log and one older copy. Copied, not renamed: Postgres keeps the file open."""
@@ -190,16 +187,23 @@ async def opened(home: Path) -> AsyncIterator[str]:
     postgres = EmbeddedPostgres(home)
     try:
         await postgres.start()
-    except HomeInUseError:
-        url = running_url(home)
-        if url is None:
-            raise
-        yield url
+    except HomeInUseError as in_use:
+        yield await _url_of_service(home, in_use)
         return
     try:
         yield postgres.url
     finally:
         await postgres.stop()
+
+
+async def _url_of_service(home: Path, in_use: HomeInUseError) -> str:
+    """The service may just be starting its Postgres, or starting it again."""
+    deadline = time.monotonic() + _SERVICE_SECONDS
+    while (url := running_url(home)) is None:
+        if time.monotonic() > deadline:
+            raise EmbeddedPostgresError(f"{in_use} Its Postgres does not answer.") from in_use
+        await asyncio.sleep(_WATCH_SECONDS)
+    return url
 
 
 def _url(sockets: Path, database: str, role: str) -> str:
