@@ -241,16 +241,9 @@ def upgrade() -> None:
             sa.Integer(),
             server_default="0",
             nullable=False,
-            comment="+1 with every claim; the fence of publication",
+            comment="+1 with every claim, -1 when handed back",
         ),
-        sa.Column(
-            "losses",
-            sa.Integer(),
-            server_default="0",
-            nullable=False,
-            comment="leases lost and database absences so far",
-        ),
-        sa.Column("worker", sa.Text(), nullable=True),
+        sa.Column("worker", sa.Text(), nullable=True, comment="a token fresh for each claim: the fence of publication"),
         sa.Column("run_after", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("cancel_requested", sa.Boolean(), server_default="false", nullable=False),
@@ -267,7 +260,12 @@ def upgrade() -> None:
             nullable=False,
             comment="loss and validation of every epoch so far",
         ),
-        sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column(
+            "result",
+            postgresql.JSONB(astext_type=sa.Text()),
+            nullable=True,
+            comment="version and outcome, when the job succeeded",
+        ),
         sa.Column(
             "error", postgresql.JSONB(astext_type=sa.Text()), nullable=True, comment="a problem, when the job failed"
         ),
@@ -280,20 +278,23 @@ def upgrade() -> None:
             "(status = 'running') = (lease_expires_at IS NOT NULL)", name=op.f("ck_jobs_lease_while_running")
         ),
         sa.CheckConstraint("(status = 'running') = (worker IS NOT NULL)", name=op.f("ck_jobs_worker_while_running")),
+        sa.CheckConstraint("(status = 'succeeded') = (result IS NOT NULL)", name=op.f("ck_jobs_result_when_succeeded")),
         sa.CheckConstraint(
             "(status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
             name=op.f("ck_jobs_finished_when_ended"),
         ),
+        sa.CheckConstraint("NOT (status = 'queued' AND cancel_requested)", name=op.f("ck_jobs_cancelled_while_queued")),
         sa.CheckConstraint("kind IN ('train', 'update')", name=op.f("ck_jobs_kind")),
         sa.CheckConstraint(
             "status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name=op.f("ck_jobs_status")
         ),
+        sa.CheckConstraint("attempt >= 0", name=op.f("ck_jobs_attempt_range")),
         sa.CheckConstraint("progress BETWEEN 0 AND 1", name=op.f("ck_jobs_progress_range")),
         sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_jobs_key_id_api_keys"), ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sa.UniqueConstraint("kind", "scheduled_for", name=op.f("uq_jobs_kind_scheduled_for")),
     )
-    op.create_index(op.f("ix_jobs_created_at"), "jobs", ["created_at"], unique=False)
+    op.create_index(op.f("ix_jobs_created_at_id"), "jobs", ["created_at", "id"], unique=False)
     op.create_index(
         "ix_jobs_leases", "jobs", ["lease_expires_at"], unique=False, postgresql_where=sa.text("status = 'running'")
     )
@@ -364,7 +365,7 @@ def downgrade() -> None:
     op.drop_table("posts")
     op.drop_index("ix_jobs_queued", table_name="jobs", postgresql_where=sa.text("status = 'queued'"))
     op.drop_index("ix_jobs_leases", table_name="jobs", postgresql_where=sa.text("status = 'running'"))
-    op.drop_index(op.f("ix_jobs_created_at"), table_name="jobs")
+    op.drop_index(op.f("ix_jobs_created_at_id"), table_name="jobs")
     op.drop_table("jobs")
     op.drop_index(op.f("ix_idempotent_answers_created_at"), table_name="idempotent_answers")
     op.drop_table("idempotent_answers")
