@@ -100,3 +100,32 @@ class Settings(BaseSettings):
     @property
     def admin_key_file(self) -> Path:
         return self.home.absolute() / "admin.key"
+
+
+class ClientSettings(BaseSettings):
+    """What the command line needs to reach a running service, from variables named SHELFCAST_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFCAST_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".shelfcast"), description="Folder whose admin.key is used when no key is given.")
+    host: str = Field("127.0.0.1", description="Address of the service when no URL is given.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the service when no URL is given.")
+    url: str | None = Field(None, description="URL of the service that the command line talks to.")
+    key: SecretStr | None = Field(
+        None, description="Key that the command line sends; unset: $SHELFCAST_HOME/admin.key."
+    )
+
+    @property
+    def base_url(self) -> str:
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host  # noqa: S104 - compared, not bound
+        return (self.url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def loads_folder(self) -> Path:
+        return self.home.absolute() / "loads"
+
+    def read_key(self) -> str | None:
+        if self.key is not None:
+            return self.key.get_secret_value()
+        file = self.home.absolute() / "admin.key"
+        return file.read_text().strip() if file.exists() else None

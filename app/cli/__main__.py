@@ -1,0 +1,5 @@
+"""`python -m app.cli` is `shelfcast`."""
+
+from app.cli.commands import main
+
+main()

@@ -1,0 +1,83 @@
+"""What the command line shows: tables of lists, metrics beside the baselines', sales and forecast as a plot in characters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotext
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+METRICS = ("wql", "sql", "mase", "wape", "mae", "mse", "bias")
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, title: str = "") -> None:
+    """A list of objects, one line each."""
+    shown = Table(title=title or None, title_justify="left")
+    for column in columns:
+        shown.add_column(column)
+    for row in rows:
+        shown.add_row(*(_cell(row.get(column)) for column in columns))
+    console.print(shown)
+
+
+def metrics(model: Mapping[str, Any]) -> None:
+    """A version's metrics with each baseline's on the same windows."""
+    found: Mapping[str, Any] = model["metrics"]
+    shown = Table(
+        title=f"version {model['version']} ({model['architecture']}) on held-out windows", title_justify="left"
+    )
+    shown.add_column("")
+    scored = {name: values for name, values in found.items() if isinstance(values, Mapping) and "wql" in values}
+    names = [metric for metric in METRICS if any(metric in values for values in scored.values())]
+    for name in names:
+        shown.add_column(name.upper(), justify="right")
+    for source, values in scored.items():
+        label = model["architecture"] if source == "model" else source.replace("_", " ")
+        shown.add_row(label, *(_cell(values.get(name)) for name in names))
+    console.print(shown)
+    console.print(model["decision"])
+
+
+def forecast_table(forecast: Mapping[str, Any]) -> None:
+    levels = list(forecast["forecast"][0]["quantiles"]) if forecast["forecast"] else []
+    rows = [
+        {"start": day["start"], "end": day["end"], "mean": day["mean"], **day["quantiles"]}
+        for day in forecast["forecast"]
+    ]
+    source = f"version {forecast['model_version']}" if forecast["fallback"] is None else forecast["fallback"]["method"]
+    title = f"{forecast['sku']} {forecast['location']} from {forecast['cutoff']} by {source}"
+    table(rows, ["start", "end", "mean", *levels], title=title)
+    if forecast["fallback"]:
+        console.print(f"[yellow]{forecast['fallback']['detail']}[/]")
+
+
+def plot(sales: Sequence[Mapping[str, Any]], forecast: Mapping[str, Any], *, title: str, days: int = 56) -> None:
+    """The last days of sales, then the median between the lowest and the highest level asked for."""
+    past = [row["quantity"] for row in sales][-days:]
+    ahead = forecast["forecast"]
+    levels = sorted(ahead[0]["quantiles"], key=float)
+    x_past = list(range(-len(past) + 1, 1))
+    x_ahead = list(range(1, len(ahead) + 1))
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(min(console.width, 110), 18)
+    known = [(x, y) for x, y in zip(x_past, past, strict=True) if y is not None]
+    plotext.plot([x for x, _ in known], [y for _, y in known], label="sales", marker="dot")
+    for level in (levels[0], levels[-1]):
+        plotext.plot(x_ahead, [day["quantiles"][level] for day in ahead], label=f"level {level}", marker="·")
+    middle = min(levels, key=lambda level: abs(float(level) - 0.5))
+    plotext.plot(x_ahead, [day["quantiles"][middle] for day in ahead], label=f"level {middle}", marker="braille")
+    plotext.title(title)
+    plotext.xlabel(f"days from {forecast['cutoff']}")
+    plotext.show()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)

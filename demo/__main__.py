@@ -1,0 +1,149 @@
+"""`make demo`: start the service, post a year of a grocer's sales, train an LSTM, show forecasts, keep serving.
+
+Run again, it finds its data and its champion and does neither twice. Ctrl-C stops the service and all it started.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.cli import show
+from app.cli.client import Client, Refused
+from app.cli.learn import follow
+from app.cli.load import Load, count_rows, load
+from app.config import ClientSettings
+from demo.grocer import daily_sales, item_list
+
+PRODUCTS_SHOWN = ("1082185", "1127831", "5569230")  # bananas, strawberries, a soft drink
+START_SECONDS = 120
+
+
+def main() -> int:
+    # In a session of its own: Ctrl-C reaches only this process, which then stops the service in order.
+    service = subprocess.Popen([sys.executable, "-m", "app.cli", "serve"], start_new_session=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        client = wait_until_ready(service)
+        load_sales(client)
+        version = train(client)
+        show_forecasts(client, version)
+        show.console.print(f"\nThe service runs on {client.settings.base_url} (docs at /docs). Ctrl-C stops it.")
+        return service.wait()
+    except KeyboardInterrupt:
+        return 0
+    except (Refused, DemoError) as error:
+        show.console.print(f"[red]{error}[/]")
+        return 1
+    finally:
+        stop(service)
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+def wait_until_ready(service: subprocess.Popen[bytes]) -> Client:
+    client = Client()
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if service.poll() is not None:
+            raise DemoError("The service did not start; its own words stand above.")
+        try:
+            if client.http.get("/readyz").status_code == 200 and client.settings.read_key() is not None:
+                return Client()
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise DemoError(f"The service was not ready within {START_SECONDS} s.")
+
+
+def load_sales(client: Client) -> None:
+    """Post the year, unless it is there."""
+    file = ClientSettings().home.absolute() / "demo" / "grocer.parquet"
+    if not file.exists():
+        show.console.print("Summing a year of a grocer's baskets to daily sales of its 500 best-selling products …")
+        write_sales(file)
+    wanted = Load(file, {}, complete=True, chunk_rows=20_000)
+    began = time.monotonic()
+    posted = completed = 0
+    for answer in load(client, wanted):
+        posted += answer.get("received", 0)
+        completed += answer.get("completed", 0)
+    if posted == 0:
+        show.console.print(f"The sales are there already: {count_rows(wanted):,} rows were posted by an earlier run.")
+        return
+    seconds = time.monotonic() - began
+    show.console.print(f"Posted {posted:,} rows in {seconds:.1f} s; {completed:,} days without a sale became zeros.")
+
+
+def write_sales(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".part")
+    daily_sales().to_parquet(temporary, index=False)
+    temporary.replace(file)
+
+
+def train(client: Client) -> dict[str, Any]:
+    """The champion, made now unless there is one."""
+    for model in client.pages("/v1/models", "models"):
+        if "champion" in model["aliases"]:
+            show.console.print(f"Version {model['version']} was trained by an earlier run.")
+            return model
+    put_names(client)
+    show.console.print("Training an LSTM on all 500 products at once …")
+    began = time.monotonic()
+    job = follow(client, client.post("/v1/training-jobs", {"model": "lstm"})["id"])
+    if job["status"] != "succeeded":
+        raise DemoError(f"The training {job['status']}: {(job['error'] or {}).get('detail', '')}")
+    show.console.print(f"Trained in {time.monotonic() - began:.0f} s.")
+    version: dict[str, Any] = client.get(f"/v1/models/{job['model_version']}")
+    return version
+
+
+def put_names(client: Client) -> None:
+    known = {row["sku"] for row in client.pages("/v1/series", "series")}
+    goods = item_list()
+    goods = goods[goods["product_id"].astype(int).astype(str).isin(known)]
+    items = [
+        {
+            "sku": str(int(row.product_id)),
+            "name": row.product_type,
+            "category": row.product_category,
+            "brand": row.brand,
+        }
+        for row in goods.itertuples()
+    ]
+    client.request("PUT", "/v1/items", json={"items": items})
+
+
+def show_forecasts(client: Client, version: dict[str, Any]) -> None:
+    for sku in PRODUCTS_SHOWN:
+        forecast = client.get("/v1/forecasts", sku=sku)
+        sales = list(client.pages("/v1/sales", "sales", sku=sku))
+        item = next(iter(client.get("/v1/items", sku=sku)["items"]), {"name": ""})
+        show.console.print()
+        show.plot(sales, forecast, title=f"{item['name']} (SKU {sku})")
+    show.console.print()
+    show.metrics(version)
+    key_file = ClientSettings().home.absolute() / "admin.key"
+    show.console.print("\nThe same over HTTP:")
+    url = f"{client.settings.base_url}/v1/forecasts?sku={PRODUCTS_SHOWN[0]}"
+    line = f"""curl -H "Authorization: Bearer $(cat '{key_file}')" '{url}'"""
+    show.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def stop(service: subprocess.Popen[bytes]) -> None:
+    """Ask the service to end, and wait: it takes at most 20 s and leaves nothing behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if service.poll() is None:
+        service.terminate()
+        service.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Write requirements/run.txt and requirements/dev.txt anew from pyproject.toml, with hashes, and no index named in them.
+
+torch stands apart in torch.txt: the CPU wheel of one version differs from place to place, so no hash of it can hold.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+OPTIONS = (
+    "--quiet --generate-hashes --allow-unsafe --unsafe-package torch --strip-extras --no-annotate --no-header "
+    "--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options"
+).split()
+
+
+def main() -> None:
+    compile_lock("run.txt")
+    compile_lock("dev.txt", "--extra", "dev", "--constraint", "requirements/run.txt")
+
+
+def compile_lock(name: str, *extra: str) -> None:
+    target = FOLDER / name
+    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *extra, "-o", str(target), "pyproject.toml"]
+    subprocess.run(command, check=True, cwd=FOLDER.parent)
+    # pip-tools puts the packages that it holds unsafe at the end, under a comment; torch is the last of them.
+    lines = target.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("torch==", "#"))]
+    target.write_text("\n".join(kept).strip() + "\n")
+
+
+if __name__ == "__main__":
+    main()
