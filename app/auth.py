@@ -23,6 +23,7 @@ from app.errors import Problem
 SCOPES = ("sales:write", "sales:read", "forecasts:read", "models:read", "models:write", "admin")
 PREFIX = "shelfcast_"
 CACHED_KEYS = 10_000
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 bearer = HTTPBearer(auto_error=False, description="A key made with `shelfcast keys create`.")
 
@@ -71,29 +72,42 @@ def digest_of(key: str) -> bytes:
 
 
 def require(scope: str) -> Callable[..., Coroutine[Any, Any, Caller]]:
-    """The dependency that lets a route's caller in: 401 without a valid key, 403 without the scope."""
+    """The dependency that lets a route's caller in: 401 without a valid key, 403 without the scope.
+
+    `Route` (app/requests.py) reads `required_scope` and lets the caller in before anything else is read.
+    """
     assert scope in SCOPES
 
     async def caller(
-        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+        request: Request, _documented: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
     ) -> Caller:
-        return await admit(request, credentials, scope)
+        return await admit(request, scope)
 
+    caller.required_scope = scope  # type: ignore[attr-defined]
     return caller
 
 
-async def admit(request: Request, credentials: HTTPAuthorizationCredentials | None, scope: str) -> Caller:
-    challenge = {"WWW-Authenticate": "Bearer"}
-    if credentials is None:
-        raise Problem("unauthorized", "Send the header `Authorization: Bearer <key>`.", headers=challenge)
+async def admit(request: Request, scope: str) -> Caller:
+    """The caller of a request, looked up and counted once; a problem unless the key is valid and has the scope."""
+    caller: Caller | None = getattr(request.state, "caller", None)
+    if caller is None:
+        caller = await _authenticate(request)
+        request.state.caller = caller
+        request.app.state.rates.spend(caller.key_id)
+    if not caller.may(scope):
+        raise Problem("forbidden", f"The key {caller.name!r} lacks the scope {scope}.")
+    return caller
+
+
+async def _authenticate(request: Request) -> Caller:
+    given = request.headers.getlist("authorization")
+    scheme, _, key = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise Problem("unauthorized", "Send the header `Authorization: Bearer <key>`, once.", headers=CHALLENGE)
     keys: KeyCache = request.app.state.keys
-    found = await keys.find(credentials.credentials)
+    found = await keys.find(key.strip())
     if found is None:
-        raise Problem("unauthorized", "The key is unknown or was revoked.", headers=challenge)
-    request.state.caller = found
-    request.app.state.rates.spend(found.key_id)
-    if not found.may(scope):
-        raise Problem("forbidden", f"The key {found.name!r} lacks the scope {scope}.")
+        raise Problem("unauthorized", "The key is unknown or was revoked.", headers=CHALLENGE)
     return found
 
 

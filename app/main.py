@@ -4,18 +4,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from fastapi import FastAPI
 
 from app.auth import KeyCache, ensure_admin_key
 from app.catalog import routes as catalog
 from app.config import Settings
 from app.database.engine import Database
-from app.errors import Problem, render
 from app.forecasts import routes as forecasts
+from app.framework_errors import install
 from app.jobs import routes as jobs
+from app.openapi import describe
 from app.ratelimit import Rates
 from app.registry import routes as registry
 from app.sales import routes as sales
@@ -47,41 +45,12 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
             await database.close()
 
     app = FastAPI(title="Shelfcast", lifespan=lifespan)
-    _handle_errors(app)
+    install(app)
     _include_rooms(app)
+    describe(app)
     return app
 
 
 def _include_rooms(app: FastAPI) -> None:
     for room in (sales, catalog, forecasts, registry, jobs):
         app.include_router(room.router)
-
-
-def _handle_errors(app: FastAPI) -> None:
-    async def problem(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        return render(request, error)
-
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        errors = [
-            {"row": None, "field": ".".join(map(str, e["loc"])), "code": e["type"], "detail": e["msg"]}
-            for e in error.errors()
-        ]
-        return render(
-            request,
-            Problem(
-                "invalid_request",
-                "; ".join(f"{e['field']}: {e['detail']}" for e in errors[:3]),
-                errors=errors,
-            ),
-        )
-
-    async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-        return render(request, Problem(code, str(error.detail), headers=error.headers))
-
-    app.add_exception_handler(Problem, problem)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)

@@ -2,4 +2,6 @@
 
 from fastapi import APIRouter
 
-router = APIRouter(prefix="/v1")
+from app.requests import Route
+
+router = APIRouter(prefix="/v1", route_class=Route)
