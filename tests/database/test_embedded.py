@@ -53,13 +53,33 @@ async def main():
 """
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose database is made, and stopped: copying it is faster than making one for each test."""
+    home = tmp_path_factory.mktemp("made")
+
+    async def make() -> None:
+        async with started(home):
+            pass
+
+    asyncio.run(make())
+    return home
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def empty_home(tmp_path: Path) -> Iterator[Path]:
     """A home with a space and a letter that is not ASCII; whatever a failed test leaves running is ended."""
     home = tmp_path / "my höme"
     yield home
     for process in Cluster(home).processes():
         process.kill()
+
+
+@pytest.fixture
+def home(empty_home: Path, made: Path) -> Path:
+    """A home whose database is made."""
+    subprocess.run(["cp", "-a", made, empty_home], check=True)
+    return empty_home
 
 
 @asynccontextmanager
@@ -149,7 +169,8 @@ def names_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-async def test_serves_the_url_and_leaves_nothing_but_data_and_log(home: Path) -> None:
+async def test_serves_the_url_and_leaves_nothing_but_data_and_log(empty_home: Path) -> None:
+    home = empty_home
     postgres = EmbeddedPostgres(home)
     await postgres.start()
     engine = create_async_engine(postgres.url)
@@ -246,6 +267,7 @@ async def test_a_postmaster_that_outlived_its_service_is_adopted(home: Path) -> 
 async def test_a_ctrl_c_in_the_terminal_does_not_reach_postgres(home: Path) -> None:
     with service(home, "signal.signal(signal.SIGINT, signal.SIG_IGN)") as process:
         pid = postmaster_of(process)
+        assert os.getsid(pid) == pid
         os.killpg(process.pid, signal.SIGINT)
         async with opened(home) as url:
             engine = create_async_engine(url)
@@ -392,7 +414,8 @@ def test_runs_for_an_ordinary_user(tmp_path: Path) -> None:
         shutil.rmtree(parent)
 
 
-async def test_an_initdb_that_was_killed_half_way_is_done_anew(home: Path) -> None:
+async def test_an_initdb_that_was_killed_half_way_is_done_anew(empty_home: Path) -> None:
+    home = empty_home
     unfinished = home / "postgres" / "data.unfinished"
     with service(home) as process:
         await holds((unfinished / "base").exists)
@@ -406,7 +429,8 @@ async def test_an_initdb_that_was_killed_half_way_is_done_anew(home: Path) -> No
     assert not unfinished.exists()
 
 
-async def test_a_full_disk_is_named_and_overcome(home: Path) -> None:
+async def test_a_full_disk_is_named_and_overcome(empty_home: Path) -> None:
+    home = empty_home
     limit = "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (300_000,) * 2)"
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
     with service(home, limit) as process:
@@ -433,7 +457,8 @@ async def test_a_failed_start_shows_the_log_and_leaves_nothing(home: Path) -> No
         pass
 
 
-async def test_data_of_another_postgres_is_refused_and_left_alone(home: Path) -> None:
+async def test_data_of_another_postgres_is_refused_and_left_alone(empty_home: Path) -> None:
+    home = empty_home
     data = home / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text("16\n")
