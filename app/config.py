@@ -1,6 +1,7 @@
 """Every setting of the service, read from the environment here and nowhere else.
 
-Each has a type, a default and one line of meaning with its unit; docs/operations.md is generated from these lines.
+Each has a type, a default and one line of meaning with its unit. `python -m app.config` writes them as the table that
+docs/operations.md holds; a test keeps the two equal.
 """
 
 from pathlib import Path
@@ -129,3 +130,20 @@ class ClientSettings(BaseSettings):
             return self.key.get_secret_value()
         file = self.home.absolute() / "admin.key"
         return file.read_text().strip() if file.exists() else None
+
+
+def settings_table() -> str:
+    """Every setting of service and client as a Markdown table."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    seen: set[str] = set()
+    for settings in (Settings, ClientSettings):
+        for name, field in settings.model_fields.items():
+            if name not in seen:
+                seen.add(name)
+                default = "unset" if field.default is None else f"`{field.default}`"
+                rows.append(f"| `SHELFCAST_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(settings_table())  # noqa: T201 - what this command is for

@@ -8,10 +8,19 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-OPTIONS = (
-    "--quiet --generate-hashes --allow-unsafe --unsafe-package torch --strip-extras --no-annotate --no-header "
-    "--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options"
-).split()
+OPTIONS = [
+    "--quiet",
+    "--generate-hashes",
+    "--allow-unsafe",
+    "--unsafe-package=torch",
+    "--strip-extras",
+    "--no-annotate",
+    "--no-header",
+    "--no-emit-index-url",
+    "--no-emit-find-links",
+    "--no-emit-trusted-host",
+    "--no-emit-options",
+]
 
 
 def main() -> None:

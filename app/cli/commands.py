@@ -30,7 +30,7 @@ app.add_typer(learn.models, name="models")
 @app.command()
 def load(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="CSV or Parquet.")],
-    name: Annotated[list[str], typer.Option("--map", help="OURS=THEIRS, e.g. sku=ITEM_NO.")] = [],  # noqa: B006
+    name: Annotated[list[str], typer.Option("--map", help="OURS=THEIRS, e.g. sku=ITEM_NO.")] = [],
     complete: Annotated[bool, typer.Option(help="Days without a row are zeros for active series.")] = False,
     only_known: Annotated[bool, typer.Option(help="Leave out columns that Shelfcast does not know.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Check only.")] = False,

@@ -1,0 +1,43 @@
+# Shelfcast in one image: `serve` (default), `api`, `worker`, `migrate`, … are commands of the entry point.
+# Runs as an ordinary user on a read-only file system; everything it keeps lies in the volume /var/lib/shelfcast.
+FROM python:3.11-slim AS build
+
+# An index that has CPU wheels of torch keeps the image small: --build-arg TORCH_INDEX_URL=…
+ARG TORCH_INDEX_URL=""
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+
+WORKDIR /src
+RUN python3 -m venv /opt/shelfcast
+COPY requirements/run.txt requirements/torch.txt requirements/
+RUN /opt/shelfcast/bin/pip install --quiet --require-hashes -r requirements/run.txt \
+    && /opt/shelfcast/bin/pip install --quiet ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -r requirements/torch.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+COPY models models
+COPY migrations migrations
+RUN /opt/shelfcast/bin/pip install --quiet --no-deps --no-build-isolation .
+
+FROM python:3.11-slim
+
+RUN groupadd --system --gid 10001 shelfcast \
+    && useradd --system --uid 10001 --gid shelfcast --home-dir /var/lib/shelfcast --shell /usr/sbin/nologin shelfcast \
+    && install -d -o shelfcast -g shelfcast -m 0700 /var/lib/shelfcast
+COPY --from=build /opt/shelfcast /opt/shelfcast
+
+ENV PATH=/opt/shelfcast/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    TMPDIR=/var/lib/shelfcast \
+    SHELFCAST_HOME=/var/lib/shelfcast \
+    SHELFCAST_HOST=0.0.0.0 \
+    SHELFCAST_PORT=8000
+
+USER 10001:10001
+WORKDIR /var/lib/shelfcast
+VOLUME /var/lib/shelfcast
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python3", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['SHELFCAST_PORT'] + '/healthz', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["shelfcast"]
+CMD ["serve"]
