@@ -294,6 +294,7 @@ workers = Table(
 versions = Table(
     "versions",
     metadata,
+    # A trigger in the migration refuses every UPDATE but of the two timestamps below, and every DELETE.
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("architecture", Text, nullable=False),
     Column("kind", Text, nullable=False),

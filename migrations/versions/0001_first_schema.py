@@ -358,6 +358,25 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO revisions (name) VALUES ('calendar')")
 
+    # A version is never changed after its publication: only its use and the removal of its artifact are noted on it.
+    op.execute("""
+        CREATE FUNCTION versions_never_change() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_OP = 'DELETE'
+                OR to_jsonb(NEW) - 'last_used_at' - 'artifact_removed_at'
+                    IS DISTINCT FROM to_jsonb(OLD) - 'last_used_at' - 'artifact_removed_at'
+                OR (OLD.artifact_removed_at IS NOT NULL
+                    AND NEW.artifact_removed_at IS DISTINCT FROM OLD.artifact_removed_at)
+            THEN
+                RAISE EXCEPTION 'version % is published and can no longer be changed', OLD.version
+                    USING ERRCODE = 'restrict_violation';
+            END IF;
+            RETURN NEW;
+        END $$""")
+    op.execute("""
+        CREATE TRIGGER versions_never_change BEFORE UPDATE OR DELETE ON versions
+        FOR EACH ROW EXECUTE FUNCTION versions_never_change()""")
+
 
 def downgrade() -> None:
     op.drop_table("promotions")
@@ -383,3 +402,4 @@ def downgrade() -> None:
     op.drop_table("items")
     op.drop_table("calendar")
     op.drop_table("api_keys")
+    op.execute("DROP FUNCTION versions_never_change()")

@@ -1,0 +1,232 @@
+"""Artifacts: the weights of a version and their description, on a folder or any fsspec URL, addressed by SHA-256.
+
+An artifact is two files of one name. `<sha256>.json` holds the description, the job that made it and the SHA-256 of the
+weights; `<sha256>.safetensors` holds the weights. The name is the SHA-256 of the JSON's bytes, so it vouches for both files,
+and both are verified whenever they are read. Which artifact belongs to which version is the database's to know, not this file's.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from app.errors import Problem
+
+FORMAT = 1
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NAME = re.compile(r"([0-9a-f]{64})\.(json|safetensors)")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.(?:json|safetensors)\.[0-9a-f]{32}\.tmp")
+
+
+class ArtifactDamaged(Problem):
+    """A file of the artifact does not hold the bytes that its version was published with; the message names the file."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("artifact_damaged", detail)
+
+
+class ArtifactMissing(ArtifactDamaged):
+    """A file of the artifact is not there; the message names the file."""
+
+
+class Artifact(NamedTuple):
+    """What a version keeps of its artifact: the address, and the bytes of both files together."""
+
+    sha256: str
+    bytes: int
+
+
+def save(location: str, weights: bytes, description: dict[str, Any], *, job_id: uuid.UUID) -> Artifact:
+    """Write an artifact so that it is either whole and on disk, or not there. Blocking.
+
+    `description` is plain JSON. `job_id` lets housekeeping tell what a job of this database left behind unpublished.
+    Raises Problem `disk_full` or `unavailable`.
+    """
+    body = {
+        "format": FORMAT,
+        "job_id": str(job_id),
+        "weights": {"sha256": _sha256(weights), "bytes": len(weights)},
+        "description": description,
+    }
+    document = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+    artifact = Artifact(_sha256(document), len(document) + len(weights))
+    store = _Store(location)
+    files = _files(artifact.sha256)
+    try:
+        # The JSON first: whatever is left of a save that was killed then names the job it came from.
+        store.write(files.description, document)
+        store.write(files.weights, weights)
+    except OSError as error:
+        for name in files:
+            store.remove(name)
+        raise _not_written(error) from error
+    return artifact
+
+
+def load(location: str, sha256: str) -> tuple[bytes, dict[str, Any]]:
+    """The weights and the description that `save` was given, verified. Blocking.
+
+    Raises ArtifactMissing or ArtifactDamaged, which name the file, or Problem `unavailable`.
+    """
+    store = _Store(location)
+    files = _files(sha256)
+    document = store.read(files.description)
+    if _sha256(document) != sha256:
+        raise ArtifactDamaged(f"The artifact's file {files.description} is damaged: its bytes have another SHA-256.")
+    body = json.loads(document)
+    if body["format"] != FORMAT:
+        raise ArtifactDamaged(f"The artifact's file {files.description} has format {body['format']}, not {FORMAT}.")
+    weights = store.read(files.weights)
+    if _sha256(weights) != body["weights"]["sha256"]:
+        raise ArtifactDamaged(f"The artifact's file {files.weights} is damaged: its bytes have another SHA-256.")
+    return weights, body["description"]
+
+
+def remove(location: str, sha256: str) -> bool:
+    """Remove an artifact; returns whether anything was there. Blocking."""
+    store = _Store(location)
+    files = _files(sha256)
+    # The JSON last, for the reason it is written first.
+    weights_were_there = store.remove(files.weights)
+    return store.remove(files.description) or weights_were_there
+
+
+class Stored(NamedTuple):
+    """An artifact found in the store; `job_id` is None where its JSON cannot be read."""
+
+    sha256: str
+    job_id: uuid.UUID | None
+
+
+def stored(location: str) -> set[str]:
+    """The addresses of all artifacts that are there, whole or not. Blocking."""
+    return {match[1] for name in _Store(location).names() if (match := _NAME.fullmatch(name))}
+
+
+def older(location: str, addresses: set[str], age: timedelta) -> list[Stored]:
+    """Those of the given artifacts that were written longer ago than `age`. Blocking."""
+    store = _Store(location)
+    border = datetime.now(UTC) - age
+    found = sorted(sha256 for sha256 in addresses if store.written_before(_files(sha256).description, border))
+    return [Stored(sha256, _job_of(store, sha256)) for sha256 in found]
+
+
+def remove_unfinished(location: str, age: timedelta) -> int:
+    """Remove what interrupted saves left under temporary names; returns how many files. Blocking."""
+    store = _Store(location)
+    border = datetime.now(UTC) - age
+    old = [name for name in store.names() if _UNFINISHED.fullmatch(name) and store.written_before(name, border)]
+    return sum(store.remove(name) for name in old)
+
+
+class _Files(NamedTuple):
+    description: str
+    weights: str
+
+
+def _files(sha256: str) -> _Files:
+    return _Files(f"{sha256}.json", f"{sha256}.safetensors")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _job_of(store: "_Store", sha256: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(json.loads(store.read(_files(sha256).description))["job_id"])
+    except (ValueError, KeyError, TypeError, ArtifactMissing):
+        return None  # not written by `save`, or damaged since: nobody can say whose it is
+
+
+def _not_written(error: OSError) -> Problem:
+    if error.errno in FULL:
+        return Problem("disk_full", f"The artifact could not be written ({error.strerror}); nothing of it was kept.")
+    return Problem("unavailable", f"The artifact store cannot be written to: {error}")
+
+
+@dataclass(frozen=True)
+class _Store:
+    """The files of one location."""
+
+    location: str
+
+    def write(self, name: str, content: bytes) -> None:
+        filesystem, folder = self._opened()
+        if isinstance(filesystem, LocalFileSystem):
+            _write_durably(Path(folder), name, content)
+        else:
+            filesystem.makedirs(folder, exist_ok=True)
+            filesystem.pipe_file(f"{folder}/{name}", content)
+
+    def read(self, name: str) -> bytes:
+        filesystem, folder = self._opened()
+        try:
+            content: bytes = filesystem.cat_file(f"{folder}/{name}")
+        except FileNotFoundError as error:
+            raise ArtifactMissing(f"The artifact's file {name} is missing.") from error
+        except OSError as error:
+            raise Problem("unavailable", f"The artifact's file {name} cannot be read: {error}") from error
+        return content
+
+    def remove(self, name: str) -> bool:
+        filesystem, folder = self._opened()
+        try:
+            filesystem.rm_file(f"{folder}/{name}")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self) -> Iterator[str]:
+        filesystem, folder = self._opened()
+        try:
+            entries = filesystem.ls(folder, detail=False)
+        except FileNotFoundError:
+            return iter(())
+        return (entry.rsplit("/", 1)[-1] for entry in entries)
+
+    def written_before(self, name: str, moment: datetime) -> bool:
+        filesystem, folder = self._opened()
+        try:
+            written: datetime = filesystem.modified(f"{folder}/{name}")
+        except FileNotFoundError:
+            return False
+        return (written if written.tzinfo else written.replace(tzinfo=UTC)) < moment
+
+    def _opened(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        try:
+            filesystem, folder = fsspec.core.url_to_fs(self.location)
+        except (ImportError, ValueError) as error:
+            raise Problem("unavailable", f"The artifact store cannot be opened: {error}") from error
+        filesystem.invalidate_cache()  # another process may have written since this one last listed
+        return filesystem, folder.rstrip("/")
+
+
+def _write_durably(folder: Path, name: str, content: bytes) -> None:
+    """Under a temporary name, onto the disk, then renamed: the name appears with all of its bytes or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / name)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
