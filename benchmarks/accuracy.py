@@ -1,0 +1,203 @@
+"""Accuracy of one network on a file of daily sales, without a database.
+
+    python -m benchmarks.accuracy --data FILE.parquet --out FORECASTS.parquet --model lstm --horizon 28 --windows 10 --step 28
+
+Trains once on what precedes the first cutoff, forecasts at every cutoff, writes the forecasts (with `mean`) and
+prints one line of JSON. Cutoffs are END - HORIZON - k * STEP for k = 0 … WINDOWS - 1. With --end the days after it are
+dropped: that is how choices are made. A run without --end is on reported windows and is appended to results/log.csv.
+"""
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from models.evaluation import SCORED_LEVELS, average_scores, score_window, window_cutoffs
+from models.fallback import fallback
+from models.inference import Forecast, answerable, predict
+from models.panel import Panel, panel_from_frame
+from models.quantiles import interpolate_levels
+from models.training import Trained, train
+from models.training_config import ARCHITECTURES, TrainingConfig
+
+LOG = Path(__file__).parent / "results" / "log.csv"
+LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
+MOST_CATEGORIES = 20
+
+
+def main() -> int:
+    args = parse(sys.argv[1:])
+    torch.set_num_threads(args.threads)
+    panel, known, past = read_panel(args.data, args.covariates)
+    if args.end:
+        panel = panel.until(np.datetime64(args.end))
+    cutoffs = window_cutoffs(panel.days, horizon=args.horizon, windows=args.windows, step=args.step)
+    if len(cutoffs) < args.windows:
+        print(f"The data holds only {len(cutoffs)} windows.", file=sys.stderr)
+        return 1
+    settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.set)}
+    config = TrainingConfig(
+        architecture=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past,
+        max_seconds=args.max_seconds, **settings,
+    )  # fmt: skip
+    trained = train(panel.until(panel.start + np.timedelta64(cutoffs[0], "D")), config)
+    started = time.perf_counter()
+    forecasts = [forecast_at(trained, panel, cutoff, whole_units=args.whole_units) for cutoff in cutoffs]
+    predict_seconds = time.perf_counter() - started
+    write(args.out, panel, cutoffs, forecasts)
+    scores = average_scores(
+        [score_window(f, panel, c, horizon=args.horizon, season=args.season)
+         for f, c in zip(forecasts, cutoffs, strict=True)]
+    )  # fmt: skip
+    result = summary(args, trained, scores, predict_seconds)
+    print(json.dumps(result))
+    if not args.end:
+        append_log(result)
+    return 0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--model", choices=ARCHITECTURES, required=True)
+    parser.add_argument("--horizon", type=int, required=True)
+    parser.add_argument("--windows", type=int, required=True)
+    parser.add_argument("--step", type=int, required=True)
+    parser.add_argument("--covariates", default="", help="known:promo,known:price,past:rain")
+    parser.add_argument("--season", type=int, default=7)
+    parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--max-seconds", type=float, default=480.0)
+    parser.add_argument("--whole-units", action="store_true", help="round quantiles to whole units")
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
+    return parser.parse_args(argv)
+
+
+def read_panel(path: Path, covariates: str) -> tuple[Panel, tuple[str, ...], tuple[str, ...]]:
+    """The panel of a file and the names of its known and past covariates; text becomes one flag per category."""
+    frame = pd.read_parquet(path)
+    names: dict[str, list[str]] = {"known": [], "past": []}
+    for item in filter(None, covariates.split(",")):
+        role, _, column = item.partition(":")
+        if role not in names or column not in frame.columns:
+            raise SystemExit(f"--covariates {item}: known:COLUMN or past:COLUMN of the file is needed.")
+        names[role] += flags(frame, column)
+    panel = panel_from_frame(frame, known=names["known"], past=names["past"])
+    return panel, tuple(names["known"]), tuple(names["past"])
+
+
+def flags(frame: pd.DataFrame, column: str) -> list[str]:
+    """The column's own name when it is numeric; else a flag for each of its most frequent values, added to the frame."""
+    if pd.api.types.is_numeric_dtype(frame[column]):
+        return [column]
+    values = frame[column].fillna("")
+    frequent = [v for v in values.value_counts().index if v != ""][:MOST_CATEGORIES]
+    for value in frequent:
+        frame[f"{column}={value}"] = (values == value).astype(np.float32)
+    return [f"{column}={value}" for value in frequent]
+
+
+def forecast_at(trained: Trained, panel: Panel, cutoff: int, *, whole_units: bool) -> Forecast:
+    """The network's forecast; a series too short for it is answered as the service would, by the fallback."""
+    forecast = predict(trained.forecaster, panel, cutoff)
+    short = np.flatnonzero(~answerable(panel, cutoff))
+    if short.size:
+        simple, _, _ = fallback(panel.rows(short), cutoff, trained.forecaster.horizon)
+        forecast.mean_SH[short], forecast.quantiles_SHQ[short] = simple.mean_SH, simple.quantiles_SHQ
+    if whole_units:
+        return Forecast(forecast.mean_SH, np.round(forecast.quantiles_SHQ), forecast.levels_Q)
+    return forecast
+
+
+def write(path: Path, panel: Panel, cutoffs: list[int], forecasts: list[Forecast]) -> None:
+    """One row per series, cutoff and day ahead, in the layout that the public scorer reads."""
+    parts = []
+    for cutoff, forecast in zip(cutoffs, forecasts, strict=True):
+        alive = np.flatnonzero(np.isfinite(panel.quantity_ST[:, : cutoff + 1]).any(axis=1))
+        horizon = forecast.mean_SH.shape[1]
+        quantiles = interpolate_levels(forecast.quantiles_SHQ[alive], forecast.levels_Q, SCORED_LEVELS)
+        day = panel.start + np.timedelta64(cutoff, "D")
+        part: dict[str, Any] = {
+            "sku": np.repeat(np.array(panel.skus, dtype=object)[alive], horizon),
+            "location": np.repeat(np.array(panel.locations, dtype=object)[alive], horizon),
+            "cutoff": pd.Timestamp(day),
+            "date": np.tile(day + np.arange(1, horizon + 1), len(alive)).astype("datetime64[ns]"),
+            "mean": forecast.mean_SH[alive].reshape(-1),
+        }
+        part |= {str(v): quantiles[:, :, i].reshape(-1) for i, v in enumerate(SCORED_LEVELS)}
+        parts.append(pd.DataFrame(part))
+    pd.concat(parts, ignore_index=True).to_parquet(path)
+
+
+def summary(
+    args: argparse.Namespace, trained: Trained, scores: dict[str, Any], predict_seconds: float
+) -> dict[str, Any]:
+    return {
+        "model": args.model,
+        "data": args.data.name,
+        "end": args.end,
+        "horizon": args.horizon,
+        "windows": args.windows,
+        "step": args.step,
+        "covariates": args.covariates,
+        "seed": args.seed,
+        "whole_units": args.whole_units,
+        "metrics": scores,
+        "train_seconds": round(trained.seconds, 1),
+        "predict_seconds": round(predict_seconds, 2),
+        "steps": trained.steps,
+        "parameters": trained.forecaster.parameters(),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "threads": args.threads,
+    }
+
+
+def append_log(result: dict[str, Any]) -> None:
+    """Every run on reported windows, so that anyone can count them."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    dirty = subprocess.run(
+        ["git", "status", "--porcelain", "--", "models", "benchmarks/accuracy.py"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    row: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else ""),
+        "command": shlex.join(["python", "-m", "benchmarks.accuracy", *_without_folders(sys.argv[1:])]),
+    }
+    row |= {name: f"{result['metrics'][name]:.6f}" for name in LOGGED}
+    row |= {
+        "train_seconds": result["train_seconds"],
+        "parameters": result["parameters"],
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {result['threads']} threads, "
+        f"Python {platform.python_version()}, torch {torch.__version__}",
+    }
+    LOG.parent.mkdir(exist_ok=True)
+    new = not LOG.exists()
+    with LOG.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _without_folders(argv: list[str]) -> list[str]:
+    return [Path(a).name if a.endswith(".parquet") else a for a in argv]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
