@@ -42,14 +42,20 @@ CODES: dict[str, Code] = {
         409, "The artifact is damaged", "The version's weights are gone or do not match their SHA-256."
     ),
     "not_trainable": Code(
-        422, "The data cannot be trained on", "A job's error: too little history or unusable values; `detail` says what."
+        422,
+        "The data cannot be trained on",
+        "A job's error: too little history or unusable values; `detail` says what.",
     ),
-    "time_limit": Code(422, "The time limit was reached", "A job's error: the training took longer than `max_seconds`."),
+    "time_limit": Code(
+        422, "The time limit was reached", "A job's error: the training took longer than `max_seconds`."
+    ),
     "training_died": Code(
         500, "The training process died", "A job's error: it crashed, was killed or ran out of memory; not tried again."
     ),
     "worker_lost": Code(
-        503, "The workers were lost", "A job's error: it was tried as often as allowed, and its worker was lost each time."
+        503,
+        "The workers were lost",
+        "A job's error: it was tried as often as allowed, and its worker was lost each time.",
     ),
     "body_too_large": Code(413, "The body is too large", "More bytes or rows than the setting for this format allows."),
     "unsupported_media_type": Code(415, "The format is not known", "`detail` lists the content types and encodings."),
@@ -65,7 +71,7 @@ CODES: dict[str, Code] = {
 }
 
 
-class Problem(Exception):  # noqa: N818 - the RFC's word
+class Problem(Exception):
     """An answer that is not a success. `errors` holds `{"row", "field", "code", "detail"}` objects."""
 
     def __init__(

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import structlog
 from fastapi import FastAPI
 
+from app import health
 from app.auth import KeyCache, ensure_admin_key
 from app.catalog import routes as catalog
 from app.config import Settings
@@ -13,6 +15,7 @@ from app.database.engine import Database
 from app.forecasts import routes as forecasts
 from app.framework_errors import install
 from app.jobs import routes as jobs
+from app.middleware import Answered, Bounded, Observed
 from app.openapi import describe
 from app.ratelimit import Rates
 from app.registry import routes as registry
@@ -44,13 +47,23 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         finally:
             await database.close()
 
-    app = FastAPI(title="Shelfcast", lifespan=lifespan)
+    app = FastAPI(
+        title="Shelfcast", version=version("shelfcast"), lifespan=lifespan, openapi_url=None, redirect_slashes=False
+    )
     install(app)
     _include_rooms(app)
     describe(app)
+    _add_middleware(app, settings)
     return app
 
 
 def _include_rooms(app: FastAPI) -> None:
-    for room in (sales, catalog, forecasts, registry, jobs):
+    for room in (sales, catalog, forecasts, registry, jobs, health):
         app.include_router(room.router)
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """From the inside out: the last one added sees a request first."""
+    app.add_middleware(Answered, seconds=settings.request_timeout_seconds)
+    app.add_middleware(Bounded, limit=max(settings.max_upload_bytes, settings.max_json_bytes))
+    app.add_middleware(Observed)

@@ -1,0 +1,135 @@
+"""How the service is: alive, ready, measured. And the page that shows its OpenAPI document.
+
+`/healthz` asks nothing of anybody; `/readyz` asks the database and tells what is degraded; `/metrics` is for Prometheus.
+"""
+
+import importlib.resources
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.security import HTTPAuthorizationCredentials
+from pydantic import BaseModel, Field
+from sqlalchemy import text
+
+from app import telemetry
+from app.auth import admit, bearer
+from app.config import Settings
+from app.database.engine import Database
+from app.database.migrate import schema_is_current
+from app.errors import Problem
+from app.openapi import open_problems, problems
+from app.requests import Route
+
+router = APIRouter(route_class=Route, tags=["operations"])
+
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon.png": "image/png",
+}
+
+
+class Health(BaseModel):
+    status: str = Field("ok", examples=["ok"])
+
+
+class Readiness(BaseModel):
+    """Whether requests can be answered, and what is less than whole."""
+
+    status: str = Field("ready", examples=["ready"])
+    version: str = Field(description="Version of Shelfcast.", examples=["0.1.0"])
+    workers: int = Field(description="Workers that gave a sign of life lately.", examples=[1])
+    champion: int | None = Field(description="The version that forecasts come from; null without one.", examples=[7])
+    degraded: list[str] = Field(description="What is less than whole, a sentence each; empty when all is well.")
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", summary="Is the process alive", responses=open_problems(), operation_id="healthz")
+async def healthz() -> Health:
+    """Answers as long as the process does. Asks neither the database nor anything else."""
+    return Health()
+
+
+@router.get("/readyz", summary="Can requests be answered", responses=open_problems(503), operation_id="readyz")
+async def readyz(request: Request) -> Readiness:
+    """200 when the database is reachable and its schema is at least as new as the code's, else 503.
+
+    A missing worker or champion is told under `degraded`, not required: sales come in and forecasts go out without either.
+    """
+    database: Database = request.app.state.database
+    settings: Settings = request.app.state.settings
+    async with database.snapshot() as connection:
+        if not await schema_is_current(connection):
+            raise Problem("unavailable", "The database's schema is older than this code: run `shelfcast migrate`.")
+        since = datetime.now(UTC) - timedelta(seconds=max(settings.lease_seconds, 2 * settings.heartbeat_seconds))
+        found = (await connection.execute(text(_READINESS), {"since": since})).mappings().one()
+    degraded = [
+        sentence
+        for holds, sentence in (
+            (found["workers"] > 0, "No worker has given a sign of life lately: jobs wait."),
+            (found["champion"] is not None, "There is no champion: forecasts come from simple methods."),
+            (
+                not found["champion_removed"],
+                "The champion's artifact was removed: forecasts come from an earlier version or simple methods.",
+            ),
+        )
+        if not holds
+    ]
+    return Readiness(
+        version=version("shelfcast"), workers=found["workers"], champion=found["champion"], degraded=degraded
+    )
+
+
+_READINESS = """
+SELECT (SELECT count(*) FROM workers WHERE heartbeat_at > :since) AS workers,
+       champion.version AS champion,
+       champion.artifact_removed_at IS NOT NULL AS champion_removed
+FROM (SELECT 1) AS one
+LEFT JOIN (aliases JOIN versions AS champion USING (version)) ON aliases.alias = 'champion'
+"""
+
+
+@router.get(
+    "/metrics",
+    summary="Measurements for Prometheus",
+    response_class=Response,
+    responses=problems() | {200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    operation_id="metrics",
+)
+async def metrics(
+    request: Request, _documented: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Response:
+    """Needs a key with `models:read`, unless the setting SHELFCAST_METRICS_OPEN opens it."""
+    if not request.app.state.settings.metrics_open:
+        await admit(request, "models:read")
+    return Response(telemetry.metrics_text(), media_type=telemetry.METRICS_MEDIA_TYPE)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    return Response(orjson.dumps(request.app.openapi()), media_type="application/json")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    """The OpenAPI document as a page to read and try; nothing on it comes from another host."""
+    return get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="Shelfcast API",
+        swagger_js_url="docs/assets/swagger-ui-bundle.js",
+        swagger_css_url="docs/assets/swagger-ui.css",
+        swagger_favicon_url="docs/assets/favicon.png",
+    )
+
+
+@router.get("/docs/assets/{name}", include_in_schema=False)
+async def asset(name: str) -> FileResponse:
+    if name not in ASSETS:
+        raise Problem("not_found", f"There is no file {name!r} here.")
+    file = importlib.resources.files("fastapi_offline") / "static" / name
+    return FileResponse(str(file), media_type=ASSETS[name], headers={"Cache-Control": "public, max-age=86400"})

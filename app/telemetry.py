@@ -1,0 +1,93 @@
+"""What the service tells of itself: structured log lines without secrets, and Prometheus metrics.
+
+`configure_logging` is called once by each process; the lines of uvicorn, Alembic and others come out in the same form.
+"""
+
+import logging
+import re
+import sys
+from typing import Any
+
+import orjson
+import structlog
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+from structlog.typing import Processor
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+REQUESTS = Counter("shelfcast_http_requests", "Requests answered.", ["method", "route", "status"])
+DURATION = Histogram(
+    "shelfcast_http_request_seconds",
+    "Seconds from the first byte of a request to the last of its answer.",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
+)
+IN_PROGRESS = Gauge("shelfcast_http_requests_in_progress", "Requests that are being answered now.")
+
+_SECRETS = re.compile(rb"shelfcast_[A-Za-z0-9_-]{43}|(?<=://)[^\s/@\"]+(?=@)")
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count an answered request under its route's template: never under a path, of which there are endlessly many."""
+    method = method if method in METHODS else "other"
+    REQUESTS.labels(method, route, status).inc()
+    DURATION.labels(method, route).observe(seconds)
+
+
+def metrics_text() -> bytes:
+    return generate_latest(REGISTRY)
+
+
+def configure_logging(level: str, *, human: bool | None = None) -> None:
+    """Log to standard error: one JSON object a line, or coloured text on a terminal (`human`).
+
+    Stacks are printed without the variables of their frames: those hold keys and customers' numbers.
+    """
+    human = sys.stderr.isatty() if human is None else human
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    rendered: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback), _as_bytes]
+        if human
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dump)]
+    )
+    structlog.configure(
+        processors=[*shared, *rendered, _without_secrets],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers = [_ToStructlog()]
+    root.setLevel(max(number, logging.INFO))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = True
+
+
+class _ToStructlog(logging.Handler):
+    """Gives the lines of the standard library's loggers to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
+        log.log(record.levelno, record.getMessage(), logger=record.name, **({"exc_info": exc_info} if exc_info else {}))
+
+
+def _dump(event: dict[str, Any], **_: Any) -> bytes:
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _as_bytes(_logger: object, _method: str, line: Any) -> Any:
+    return str(line).encode("utf-8", "backslashreplace")
+
+
+def _without_secrets(_logger: object, _method: str, line: Any) -> Any:
+    """Keys and passwords of URLs are cut out of the finished line, wherever they came from."""
+    return _SECRETS.sub(b"***", line)
