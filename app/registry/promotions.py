@@ -60,18 +60,29 @@ async def point_alias(connection: AsyncConnection, alias: Literal["champion", "c
     )
 
 
-async def promote(connection: AsyncConnection, version: int, *, guard: "Guard | None", key_id: int | None) -> None:
-    """Make a version champion because a caller asked. A version that already is stays so, whatever the guard.
+class Checked(NamedTuple):
+    """A version whose artifact was looked at, before the transaction and outside it, and what is wrong with it."""
 
-    Raises Problem `conflict` when the champion is not the one the guard expects, or the artifact was removed meanwhile.
+    version: int | None
+    problem: Problem | None
+
+
+async def promote(connection: AsyncConnection, checked: Checked, *, guard: "Guard | None", key_id: int | None) -> None:
+    """Make a version champion because a caller asked. A version that already is stays so, whatever the guard says.
+
+    Raises the problem of a version that is unknown or damaged, `conflict` when the champion is not the one the guard
+    expects, and `artifact_damaged` when the artifact was removed since it was looked at.
     """
     await lock_registry(connection)
+    if checked.problem is not None:
+        raise checked.problem
+    assert checked.version is not None
     present = await champion(connection)
-    if present == version:
+    if present == checked.version:
         return
     check_guard(guard, present)
-    await refuse_removed(connection, version)
-    await set_champion(connection, version, kind="request", reason="Promoted on request.", key_id=key_id)
+    await refuse_removed(connection, checked.version)
+    await set_champion(connection, checked.version, kind="request", reason="Promoted on request.", key_id=key_id)
 
 
 class Guard(NamedTuple):
@@ -88,47 +99,56 @@ def check_guard(guard: Guard | None, present: int | None) -> None:
         )
 
 
-class Return(NamedTuple):
-    """A roll-back that can be done: from the present champion to the version below it in the log."""
+async def roll_back(connection: AsyncConnection, checked: Checked, *, guard: Guard | None, key_id: int | None) -> int:
+    """Leave the newest promotion for the one below it in the log, and return the version that is champion now.
 
-    leaving: int
-    target: int
-
-
-async def next_rollback(connection: AsyncConnection) -> Return:
-    """Where a roll-back would go now. Raises Problem `conflict` when the log holds no earlier promotion."""
-    entries = (
-        await connection.execute(
-            text("""
-                SELECT version FROM promotions WHERE kind <> 'rollback' AND NOT rolled_back
-                ORDER BY id DESC LIMIT 2""")
-        )
-    ).scalars()
-    stack = list(entries)
-    if not stack:
-        raise Problem("conflict", "There is nothing to roll back: no version was ever promoted.")
-    if len(stack) == 1:
-        raise Problem("conflict", f"There is no promotion before that of version {stack[0]} to roll back to.")
-    return Return(leaving=stack[0], target=stack[1])
-
-
-async def roll_back(connection: AsyncConnection, planned: Return, *, guard: Guard | None, key_id: int | None) -> None:
-    """Leave the newest promotion for the one below it. Raises Problem `conflict` when that is no longer `planned`."""
+    `checked` is what `rollback_target` named before. Raises `conflict` when the log holds no earlier promotion, when the
+    champion is not the one the guard expects, or when the log has changed meanwhile; and the target's own problem.
+    """
     await lock_registry(connection)
     check_guard(guard, await champion(connection))
-    if await next_rollback(connection) != planned:
-        raise Problem("conflict", "The champion changed while this was being prepared; nothing was changed. Try again.")
-    await refuse_removed(connection, planned.target)
+    leaving, target = await _top_of_log(connection)
+    if target != checked.version:
+        raise Problem("conflict", "The champion changed while the roll-back was being prepared; try again.")
+    if checked.problem is not None:
+        raise checked.problem
+    await refuse_removed(connection, target)
     await connection.execute(
         text("""
             UPDATE promotions SET rolled_back = true WHERE id = (
                 SELECT max(id) FROM promotions WHERE kind <> 'rollback' AND NOT rolled_back)""")
     )
-    reason = f"Rolled back from version {planned.leaving}."
-    await set_champion(connection, planned.target, kind="rollback", reason=reason, key_id=key_id)
+    reason = f"Rolled back from version {leaving}."
+    await set_champion(connection, target, kind="rollback", reason=reason, key_id=key_id)
+    return target
+
+
+async def rollback_target(connection: AsyncConnection) -> int | None:
+    """The version that a roll-back would go to now; None where it would be refused."""
+    stack = await _stack(connection)
+    return stack[1] if len(stack) == 2 else None
+
+
+async def _top_of_log(connection: AsyncConnection) -> tuple[int, int]:
+    stack = await _stack(connection)
+    if not stack:
+        raise Problem("conflict", "There is nothing to roll back: no version was ever promoted.")
+    if len(stack) == 1:
+        raise Problem("conflict", f"There is no promotion before that of version {stack[0]} to roll back to.")
+    return stack[0], stack[1]
+
+
+async def _stack(connection: AsyncConnection) -> list[int]:
+    """The two newest promotions that stand: the champion's, and the one below it."""
+    found = await connection.execute(
+        text("""
+            SELECT version FROM promotions WHERE kind <> 'rollback' AND NOT rolled_back ORDER BY id DESC LIMIT 2""")
+    )
+    return list(found.scalars())
 
 
 async def refuse_removed(connection: AsyncConnection, version: int) -> None:
+    """Raises `artifact_damaged` for a version that exists without an artifact: retention has removed it."""
     found = await connection.execute(
         text("SELECT artifact_removed_at FROM versions WHERE version = :version"), {"version": version}
     )
@@ -136,7 +156,8 @@ async def refuse_removed(connection: AsyncConnection, version: int) -> None:
     if removed is not None:
         raise Problem(
             "artifact_damaged",
-            f"The artifact of version {version} was removed on {removed:%Y-%m-%d} after long disuse; train a new version.",
+            f"The artifact of version {version} was removed on {removed:%Y-%m-%d}, being unused for long; "
+            "promote another version or train a new one.",
         )
 
 

@@ -1,7 +1,100 @@
 """Routes of this room: each parses, calls one function, answers."""
 
-from fastapi import APIRouter
+from typing import Annotated
 
+from fastapi import APIRouter, Body, Depends, Path, Request
+from fastapi.responses import Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.auth import Caller, require
+from app.database.engine import Database
+from app.idempotency import once
+from app.openapi import problems
+from app.pagination import PageQuery
+from app.registry import promotions, store
+from app.registry.schemas import MAX_VERSION, ChampionGuard, Model, Models, Promotion, Promotions, model_answer
+from app.registry.serving import check_artifact
 from app.requests import Route
 
-router = APIRouter(prefix="/v1", route_class=Route)
+router = APIRouter(prefix="/v1", route_class=Route, tags=["models"])
+
+Reader = Annotated[Caller, Depends(require("models:read"))]
+Writer = Annotated[Caller, Depends(require("models:write"))]
+Version = Annotated[int, Path(ge=1, le=MAX_VERSION, description="Number of a version.")]
+Guarded = Annotated[ChampionGuard | None, Body(description="A guard; the body may be absent.")]
+
+
+@router.get("/models", responses=problems(), response_model=Models)
+async def list_models(request: Request, caller: Reader, page: PageQuery) -> Response:
+    """All versions, newest first."""
+    after = page.after("models", int)
+    async with _database(request).snapshot() as connection:
+        rows = await store.list_models(connection, before=after[0] if after else None, limit=page.limit)
+    kept, token = page.cut("models", rows, lambda row: (row["version"],))
+    return _json(Models(models=[model_answer(row) for row in kept], next_page_token=token))
+
+
+@router.get("/models/promotions", responses=problems(), response_model=Promotions)
+async def list_promotions(request: Request, caller: Reader, page: PageQuery) -> Response:
+    """The promotion log: every version that became champion, newest first."""
+    after = page.after("promotions", int)
+    async with _database(request).snapshot() as connection:
+        rows = await promotions.list_promotions(connection, before=after[0] if after else None, limit=page.limit)
+    kept, token = page.cut("promotions", rows, lambda row: (row["id"],))
+    return _json(Promotions(promotions=[Promotion(**row) for row in kept], next_page_token=token))
+
+
+@router.post("/models/rollback", responses=problems(409), response_model=Model)
+async def roll_back(request: Request, caller: Writer, body: Guarded = None) -> Response:
+    """Go back to the champion before this one: the previous entry of the promotion log that still stands.
+
+    Each further roll-back goes one entry further back. Send an `Idempotency-Key` or `expected_champion`, so that a request
+    repeated after a lost answer does not roll back twice.
+    """
+    async with _database(request).snapshot() as connection:
+        target = await promotions.rollback_target(connection)
+    checked = await check_artifact(_database(request), _location(request), target)
+
+    async def effect(connection: AsyncConnection) -> Response:
+        version = await promotions.roll_back(
+            connection, checked, guard=body.guard if body else None, key_id=caller.key_id
+        )
+        return _json(model_answer(await store.read_model(connection, version)))
+
+    return await once(request, caller, effect)
+
+
+@router.get("/models/{version}", responses=problems(404), response_model=Model)
+async def read_model(request: Request, caller: Reader, version: Version) -> Response:
+    """One version."""
+    async with _database(request).snapshot() as connection:
+        return _json(model_answer(await store.read_model(connection, version)))
+
+
+@router.post("/models/{version}/promote", responses=problems(404, 409), response_model=Model)
+async def promote(request: Request, caller: Writer, version: Version, body: Guarded = None) -> Response:
+    """Make a version the champion, whatever was decided when it was published. Its artifact is verified first.
+
+    Promoting the champion changes nothing and is not an error.
+    """
+    checked = await check_artifact(_database(request), _location(request), version)
+
+    async def effect(connection: AsyncConnection) -> Response:
+        await promotions.promote(connection, checked, guard=body.guard if body else None, key_id=caller.key_id)
+        return _json(model_answer(await store.read_model(connection, version)))
+
+    return await once(request, caller, effect)
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+def _location(request: Request) -> str:
+    location: str = request.app.state.settings.artifacts_location
+    return location
+
+
+def _json(answer: Model | Models | Promotions) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")

@@ -8,7 +8,10 @@ import asyncpg
 import structlog
 
 from app.database.engine import Database
+from app.errors import Problem
 from app.registry.artifacts import ArtifactDamaged, load
+from app.registry.promotions import Checked, refuse_removed
+from app.registry.store import read_model
 from models.checkpoint import CheckpointError, deserialise
 from models.networks.forecaster import Forecaster
 
@@ -25,6 +28,23 @@ def load_forecaster(location: str, sha256: str) -> Forecaster:
         return deserialise(weights, description)
     except CheckpointError as error:
         raise ArtifactDamaged(f"The artifact {sha256} cannot be used: {error}") from error
+
+
+async def check_artifact(database: Database, location: str, version: int | None) -> Checked:
+    """Load a version's artifact to see whether it can be promoted; what is wrong is returned, not raised.
+
+    So the caller can give a repeated request its first answer before it looks at this one.
+    """
+    if version is None:
+        return Checked(None, None)
+    try:
+        async with database.snapshot() as connection:
+            model = await read_model(connection, version)
+            await refuse_removed(connection, version)
+        await asyncio.to_thread(load_forecaster, location, model["artifact_sha256"])
+    except Problem as problem:
+        return Checked(version, problem)
+    return Checked(version, None)
 
 
 class Serving(NamedTuple):

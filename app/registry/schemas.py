@@ -1,0 +1,93 @@
+"""The shapes of this room's requests and answers."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.registry.promotions import Guard
+
+MAX_VERSION = 2**31 - 1
+
+
+class TrainedOn(BaseModel):
+    """The data that a version learned from."""
+
+    cutoff: date = Field(description="Newest day of sales that was seen, inclusive.")
+    rows: int
+    series: int
+    fingerprint: str = Field(description="SHA-256 of the panel: its keys, days and values.")
+
+
+class ModelArtifact(BaseModel):
+    """The stored weights of a version."""
+
+    bytes: int
+    sha256: str
+
+
+class Model(BaseModel):
+    """A version of a network. It never changes after its publication; its aliases do."""
+
+    version: int
+    architecture: str = Field(examples=["lstm"])
+    kind: Literal["train", "update"]
+    parent: int | None = Field(description="The version that an update went on from.")
+    aliases: list[Literal["champion", "challenger"]]
+    horizon: int = Field(description="Days ahead that it forecasts.")
+    context_length: int = Field(description="Past days that it reads day by day.")
+    trained_on: TrainedOn
+    config: dict[str, Any]
+    metrics: dict[str, Any] = Field(
+        description="Scores of `model`, of the champion or parent it was judged against, and of each baseline, all on the "
+        "same held-out `windows`. Null: could not be measured."
+    )
+    decision: str = Field(description="Why it was or was not promoted when it was published.")
+    artifact: ModelArtifact | None = Field(description="Null once retention has removed it.")
+    artifact_removed_at: datetime | None
+    last_used_at: datetime = Field(description="When it last answered forecasts, to the hour.")
+    created_at: datetime
+
+
+class Models(BaseModel):
+    models: list[Model]
+    next_page_token: str | None
+
+
+class Promotion(BaseModel):
+    """An entry of the promotion log: a version that became champion."""
+
+    id: int
+    version: int
+    previous: int | None = Field(description="The champion before.")
+    kind: Literal["merit", "request", "rollback"]
+    reason: str
+    key: str | None = Field(description="Name of the key that asked for it; null where nobody did.")
+    rolled_back: bool = Field(description="Whether a roll-back has left this promotion; further roll-backs skip it.")
+    promoted_at: datetime
+
+
+class Promotions(BaseModel):
+    promotions: list[Promotion]
+    next_page_token: str | None
+
+
+class ChampionGuard(BaseModel):
+    """The champion that the caller believes to be there. Where it is another one, the answer is 409 and nothing changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"expected_champion": 7}]})
+
+    expected_champion: int | None = Field(
+        default=None, ge=1, le=MAX_VERSION, description="A version; null: no champion. Absent: any."
+    )
+
+    @property
+    def guard(self) -> Guard | None:
+        return Guard(self.expected_champion) if "expected_champion" in self.model_fields_set else None
+
+
+def model_answer(row: Mapping[str, Any]) -> Model:
+    """A row of `store.read_model` as it is answered."""
+    artifact = ModelArtifact(bytes=row["artifact_bytes"], sha256=row["artifact_sha256"])
+    return Model(**row, artifact=None if row["artifact_removed_at"] else artifact)
