@@ -1,11 +1,11 @@
-"""Which network answers: loading a version's forecaster, verified, and what serves when the champion's artifact is damaged."""
+"""Artifacts as forecasters: loading a version's, verified, and which versions may stand in for a champion that is damaged.
+
+Which of them a process holds in memory is the forecasts' matter (app/forecasts/weights.py).
+"""
 
 import asyncio
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import asyncpg
-import structlog
 
 from app.database.engine import Database
 from app.errors import Problem
@@ -14,8 +14,6 @@ from app.registry.promotions import Checked, refuse_removed
 from app.registry.store import read_model
 from models.checkpoint import CheckpointError, deserialise
 from models.networks.forecaster import Forecaster
-
-log = structlog.get_logger()
 
 
 def load_forecaster(location: str, sha256: str) -> Forecaster:
@@ -47,50 +45,16 @@ async def check_artifact(database: Database, location: str, version: int | None)
     return Checked(version, None)
 
 
-class Serving(NamedTuple):
-    """What answers forecasts: `version` with its forecaster, both None when no network may.
+async def former_champions(connection: asyncpg.Connection, champion: int) -> list[int]:
+    """The versions that may stand in for a champion that cannot be loaded, the best first: the newest promotion first.
 
-    `champion` is the version that should answer. Where another one does, or none, `damage` says what is wrong with it.
+    Those that a roll-back left come last, for somebody found them bad; those whose artifact was removed are left out.
     """
-
-    version: int | None
-    forecaster: Forecaster | None
-    champion: int | None
-    damage: str | None
-
-
-async def serving_version(database: Database, location: str, loaded: Mapping[int, Forecaster] | None = None) -> Serving:
-    """The champion, or the newest undamaged former champion where the champion's artifact is damaged or gone.
-
-    `loaded` are the forecasters that the process already holds: those serve whatever has become of their files. Former
-    champions that a roll-back left come last, for they were found bad. Raises Problem `unavailable` when the store is away.
-    """
-    async with database.reading() as connection:
-        candidates = await _candidates(connection)
-    if not candidates:
-        return Serving(None, None, None, None)
-    damage: str | None = None
-    for version, sha256 in candidates:
-        try:
-            forecaster = (loaded or {}).get(version) or await asyncio.to_thread(load_forecaster, location, sha256)
-        except ArtifactDamaged as error:
-            log.error("artifact_damaged", version=version, location=location, detail=error.detail)
-            damage = damage or f"The champion, version {version}, cannot be loaded. {error.detail}"
-        else:
-            return Serving(version, forecaster, candidates[0][0], damage)
-    return Serving(None, None, candidates[0][0], damage)
-
-
-async def _candidates(connection: asyncpg.Connection) -> list[tuple[int, str]]:
-    """The champion first, then former champions by their newest promotion; those left by a roll-back last."""
-    rows = await connection.fetch("""
-        WITH former AS (
-            SELECT version, bool_and(rolled_back) AS left_behind, max(id) AS newest
-            FROM promotions WHERE kind <> 'rollback' GROUP BY version)
-        SELECT v.version, v.artifact_sha256
-        FROM versions v
-        LEFT JOIN aliases a ON a.version = v.version AND a.alias = 'champion'
-        LEFT JOIN former f ON f.version = v.version
-        WHERE a.version IS NOT NULL OR (f.version IS NOT NULL AND v.artifact_removed_at IS NULL)
-        ORDER BY a.version IS NULL, f.left_behind, f.newest DESC""")
-    return [(row["version"], row["artifact_sha256"]) for row in rows]
+    rows = await connection.fetch(
+        """
+        SELECT p.version FROM promotions p JOIN versions v ON v.version = p.version
+        WHERE p.kind <> 'rollback' AND p.version <> $1 AND v.artifact_removed_at IS NULL
+        GROUP BY p.version ORDER BY bool_and(p.rolled_back), max(p.id) DESC""",
+        champion,
+    )
+    return [row["version"] for row in rows]
