@@ -9,6 +9,7 @@ Shapes: B windows, H horizon, Q quantile levels.
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,10 +22,11 @@ from models.sampling import WindowSampler
 from models.windows import Windows, WindowSource
 
 EMA_DECAY = 0.97
-WARMUP_STEPS = 20
 GRADIENT_NORM = 1.0
 MEAN_WEIGHT = 0.2
 """Weight of the mean's loss beside the pinball loss."""
+FULL_SEASONS = 700
+"""Days of history from which on the day of the year is a feature: with one year it is only a name for the days seen."""
 LARGEST_TARGET = 100.0
 """A day of more than so many times the usual is learned as that many: an absurd row must not rule a step."""
 
@@ -33,24 +35,47 @@ class NonFiniteLoss(ValueError):
     """The loss was NaN or infinite; the message names the series of the windows where it was."""
 
 
+KeyOf = Callable[[int], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over the steps: a linear warm-up, then a cosine down to a tenth at `total_steps`."""
+
+    learning_rate: float
+    total_steps: int
+    warmup_steps: int = 20
+
+    def at(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        share = min(1.0, step / max(self.total_steps, 1))
+        return self.learning_rate * warm * (0.55 + 0.45 * math.cos(math.pi * share))
+
+
 class Fit:
-    """A network while it learns. `averaged` is the exponential moving average of its weights: the one to keep."""
+    """A network while it learns. `averaged` is the exponential moving average of its weights: the one to keep.
+
+    From scratch the average forgets the random start quickly; with `keep_start` it moves away from it slowly.
+    """
 
     def __init__(
-        self, network: Network, *, learning_rate: float, total_steps: int, ema_decay: float = EMA_DECAY
+        self, network: Network, schedule: Schedule, *, decay: float = EMA_DECAY, keep_start: bool = False
     ) -> None:
         self.network = network
         self.averaged = copy.deepcopy(network).requires_grad_(False)
-        self.learning_rate, self.total_steps, self.ema_decay = learning_rate, total_steps, ema_decay
+        self.schedule, self.decay, self.keep_start = schedule, decay, keep_start
         self.steps = 0
-        self.optimizer = torch.optim.AdamW(_groups(network), lr=learning_rate, betas=(0.9, 0.98), foreach=True)
+        self.optimizer = torch.optim.AdamW(_groups(network), lr=schedule.learning_rate, betas=(0.9, 0.98), foreach=True)
 
-    def step(self, windows: Windows, target_BH: Tensor, key_of: Callable[[int], tuple[str, str]]) -> float:
-        """One optimiser step on a batch; returns its loss. Raises NonFiniteLoss, and then changes nothing."""
+    def step(self, windows: Windows, target_BH: Tensor, key_of: KeyOf, *, by_maturity: bool = False) -> float:
+        """One optimiser step on a batch; returns its loss. Raises NonFiniteLoss, and then changes nothing.
+
+        `key_of` gives the series of a window of the batch, to name it.
+        """
         self.network.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate * self._schedule()
-        loss_B, weight_B = window_losses(self.network, windows, target_BH)
+            group["lr"] = self.schedule.at(self.steps)
+        loss_B, weight_B = window_losses(self.network, windows, target_BH, by_maturity=by_maturity)
         if not torch.isfinite(loss_B).all():
             raise NonFiniteLoss(_non_finite(loss_B, key_of))
         loss = (loss_B * weight_B).sum() / weight_B.sum().clamp(min=1e-9)
@@ -62,39 +87,34 @@ class Fit:
         self._average()
         return float(loss.detach())
 
-    def _schedule(self) -> float:
-        """Linear warm-up, then a cosine down to a tenth over all steps there may be."""
-        warm = min(1.0, (self.steps + 1) / WARMUP_STEPS)
-        share = min(1.0, self.steps / max(self.total_steps, 1))
-        return warm * (0.55 + 0.45 * math.cos(math.pi * share))
-
     def _average(self) -> None:
-        decay = min(self.ema_decay, (1 + self.steps) / (10 + self.steps))
+        ramp = 1.0 if self.keep_start else (1 + self.steps) / (10 + self.steps)
         averaged: list[Tensor] = list(self.averaged.parameters())
         current: list[Tensor] = list(self.network.parameters())
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, current, 1.0 - decay)
+            torch._foreach_lerp_(averaged, current, 1.0 - min(self.decay, ramp))
 
 
-def window_losses(network: Network, windows: Windows, target_BH: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of each window in scaled units, and its weight (0 where no day ahead is observed)."""
+def window_losses(
+    network: Network, windows: Windows, target_BH: Tensor, *, by_maturity: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The loss of each window in scaled units, and its weight: its series' times the share of its days observed."""
     output: Output = network(windows)
     scaled_BH = (target_BH / output.scale_B[:, None]).clamp(max=LARGEST_TARGET)
-    observed_B = (~torch.isnan(target_BH)).any(dim=1)
+    weight_BH = losses.day_weights(target_BH, by_maturity=by_maturity)
     weight_B = losses.window_weights(output.error_B, network.statistics.error_mean, output.scale_B)
-    loss_B = loss_of(network, scaled_BH, output)
-    return loss_B, weight_B * observed_B
+    return _loss(network, scaled_BH, output, weight_BH), weight_B * weight_BH.mean(dim=1)
 
 
-def loss_of(network: Network, scaled_BH: Tensor, output: Output) -> Tensor:
+def _loss(network: Network, scaled_BH: Tensor, output: Output, weight_BH: Tensor) -> Tensor:
     """The configured loss of each window. The pinball loss carries the mean's along."""
     if network.config.loss == "mse":
-        return losses.mse(scaled_BH, output.mean_BH)
+        return losses.mse(scaled_BH, output.mean_BH, weight_BH)
     if network.config.loss == "mae":
-        return losses.mae(scaled_BH, output.mean_BH)
+        return losses.mae(scaled_BH, output.mean_BH, weight_BH)
     assert output.quantiles_BHQ is not None
-    quantile_B = losses.pinball(scaled_BH, output.quantiles_BHQ, network.levels_Q)
-    return quantile_B + MEAN_WEIGHT * losses.poisson_deviance(scaled_BH, output.mean_BH)
+    quantile_B = losses.pinball(scaled_BH, output.quantiles_BHQ, network.levels_Q, weight_BH)
+    return quantile_B + MEAN_WEIGHT * losses.poisson_deviance(scaled_BH, output.mean_BH, weight_BH)
 
 
 def fit_statistics(
@@ -127,10 +147,6 @@ def fit_statistics(
     statistics.error_mean.copy_((features.error_B * features.scale_B).mean().clamp(min=1e-6))
 
 
-FULL_SEASONS = 700
-"""Days of history from which on the day of the year is a feature: with one year it is only a name for the days seen."""
-
-
 def _groups(network: Network) -> list[dict[str, object]]:
     """Matrices decay, biases, norms and identities do not."""
     decayed: list[Tensor] = []
@@ -141,7 +157,7 @@ def _groups(network: Network) -> list[dict[str, object]]:
     return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
 
 
-def _non_finite(loss_B: Tensor, key_of: Callable[[int], tuple[str, str]]) -> str:
+def _non_finite(loss_B: Tensor, key_of: KeyOf) -> str:
     bad = sorted({key_of(i) for i in torch.nonzero(~torch.isfinite(loss_B)).flatten().tolist()})
     named = ", ".join(f"{sku!r} at {location!r}" if location else repr(sku) for sku, location in bad[:5])
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""

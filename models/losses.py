@@ -1,6 +1,6 @@
-"""Losses, as functions of targets and outputs in scaled units. Missing targets (NaN) weigh nothing.
+"""Losses, as functions of targets and outputs in scaled units, and how days and windows weigh in them.
 
-Each returns one loss a window (B), the mean over its observed days; the caller weighs and averages the windows.
+Each loss returns one number a window (B): the mean over its days by `weight_BH`, which is zero where a day is missing.
 
 Shapes: B windows, H horizon, Q quantile levels.
 """
@@ -11,28 +11,37 @@ from torch import Tensor
 SEASONAL_FLOOR = 0.1
 
 
-def pinball(target_BH: Tensor, quantiles_BHQ: Tensor, levels_Q: Tensor) -> Tensor:
+def pinball(target_BH: Tensor, quantiles_BHQ: Tensor, levels_Q: Tensor, weight_BH: Tensor) -> Tensor:
     """Twice the pinball loss, averaged over levels (Koenker & Bassett 1978)."""
-    y_BH, seen_BH = _observed(target_BH)
-    error_BHQ = y_BH[..., None] - quantiles_BHQ
+    error_BHQ = _present(target_BH)[..., None] - quantiles_BHQ
     loss_BHQ = 2.0 * torch.maximum(levels_Q * error_BHQ, (levels_Q - 1.0) * error_BHQ)
-    return _mean(loss_BHQ.mean(dim=-1), seen_BH)
+    return _mean(loss_BHQ.mean(dim=-1), weight_BH)
 
 
-def mse(target_BH: Tensor, point_BH: Tensor) -> Tensor:
-    y_BH, seen_BH = _observed(target_BH)
-    return _mean((y_BH - point_BH) ** 2, seen_BH)
+def mse(target_BH: Tensor, point_BH: Tensor, weight_BH: Tensor) -> Tensor:
+    return _mean((_present(target_BH) - point_BH) ** 2, weight_BH)
 
 
-def mae(target_BH: Tensor, point_BH: Tensor) -> Tensor:
-    y_BH, seen_BH = _observed(target_BH)
-    return _mean((y_BH - point_BH).abs(), seen_BH)
+def mae(target_BH: Tensor, point_BH: Tensor, weight_BH: Tensor) -> Tensor:
+    return _mean((_present(target_BH) - point_BH).abs(), weight_BH)
 
 
-def poisson_deviance(target_BH: Tensor, mean_BH: Tensor) -> Tensor:
+def poisson_deviance(target_BH: Tensor, mean_BH: Tensor, weight_BH: Tensor) -> Tensor:
     """Up to a constant, m - y log m: least at the true mean, and gentler on large sales than a square."""
-    y_BH, seen_BH = _observed(target_BH)
-    return _mean(mean_BH - y_BH * mean_BH.clamp(min=1e-4).log(), seen_BH)
+    return _mean(mean_BH - _present(target_BH) * mean_BH.clamp(min=1e-4).log(), weight_BH)
+
+
+def day_weights(target_BH: Tensor, *, by_maturity: bool = False) -> Tensor:
+    """1 for an observed day, 0 for a missing one.
+
+    `by_maturity` divides by how many windows of the batch have that day of the horizon (at most tenfold): of the
+    newest windows only the first days have come in, and would rule the later ones.
+    """
+    seen_BH = (~torch.isnan(target_BH)).float()
+    if not by_maturity:
+        return seen_BH
+    count_H = seen_BH.sum(0)
+    return seen_BH * (count_H.max() / count_H.clamp(min=1.0)).clamp(max=10.0)
 
 
 def window_weights(error_B: Tensor, error_mean: Tensor, scale_B: Tensor) -> Tensor:
@@ -45,11 +54,10 @@ def window_weights(error_B: Tensor, error_mean: Tensor, scale_B: Tensor) -> Tens
     return (relative_B**0.5 / floored_B).clamp(max=20.0)
 
 
-def _observed(target_BH: Tensor) -> tuple[Tensor, Tensor]:
-    """Targets with zeros for missing days (a NaN would reach the gradients even when masked), and the mask."""
-    seen_BH = ~torch.isnan(target_BH)
-    return torch.where(seen_BH, target_BH, 0.0), seen_BH
+def _present(target_BH: Tensor) -> Tensor:
+    """Zeros for missing days: a NaN would reach the gradients even at weight zero."""
+    return torch.nan_to_num(target_BH, nan=0.0)
 
 
-def _mean(loss_BH: Tensor, seen_BH: Tensor) -> Tensor:
-    return torch.where(seen_BH, loss_BH, 0.0).sum(1) / seen_BH.sum(1).clamp(min=1)
+def _mean(loss_BH: Tensor, weight_BH: Tensor) -> Tensor:
+    return (loss_BH * weight_BH).sum(1) / weight_BH.sum(1).clamp(min=1e-9)

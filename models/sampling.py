@@ -18,16 +18,17 @@ SHORTENED_DAYS = 56
 class WindowSampler:
     """Draws (series, cutoff) pairs whose whole horizon lies before the day index `end`.
 
+    With `whole=False` a horizon may reach past `end`; the days there are to be masked. Cutoffs start at `first`.
     A series takes part from its FEWEST_SEEN_DAYS-th day after its first observed one, until its last observed one.
     """
 
-    def __init__(self, quantity_ST: Floats, *, horizon: int, end: int, first: int = 0) -> None:
+    def __init__(self, quantity_ST: Floats, *, horizon: int, end: int, first: int = 0, whole: bool = True) -> None:
         seen_ST = np.isfinite(quantity_ST[:, :end])
         any_S = seen_ST.any(axis=1)
         first_S = np.where(any_S, seen_ST.argmax(axis=1), end)
         last_S = np.where(any_S, end - 1 - seen_ST[:, ::-1].argmax(axis=1), -1)
         low_S = np.maximum(first_S + FEWEST_SEEN_DAYS - 1, first)
-        high_S = np.minimum(last_S - 1, end - 1 - horizon)
+        high_S = np.minimum(last_S - 1, end - 1 - (horizon if whole else 1))
         usable = np.flatnonzero(low_S <= high_S)
         self.series = usable
         age_T = np.arange(end, 0, -1)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from models.dependence import dependence_rows, usual_dependence
-from models.fitting import Fit, fit_statistics, window_losses
+from models.fitting import Fit, Schedule, fit_statistics, window_losses
 from models.heldout import HeldOut, NotEnoughHistory, hold_out, judge
 from models.inference import predict_windows
 from models.networks.forecaster import EMBEDDING_DROP, Forecaster, Network
@@ -70,7 +70,7 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
     """
     resolved = config.resolved()
     held_out = hold_out(panel, horizon=resolved.horizon)
-    clock = Clock(resolved, report)
+    clock = Clock(resolved.max_seconds, resolved.epochs, report)
     with torch.random.fork_rng(devices=[]):
         twin, steps, history = _train_twin(panel, resolved, held_out, clock)
         clock.tell("judging", 0.6)
@@ -83,10 +83,12 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
 class Clock:
     """Tells progress at most twice a second, and raises when the time is over."""
 
-    def __init__(self, config: ResolvedConfig, report: Report) -> None:
+    def __init__(self, max_seconds: float, epochs: int, report: Report) -> None:
         self.started = self.told = time.monotonic()
-        self.limit, self.epochs, self.report = config.max_seconds, config.epochs, report
-        self.epoch, self.loss, self.validation = 0, None, None  # type: tuple[int, float | None, float | None]
+        self.limit, self.epochs, self.report = max_seconds, epochs, report
+        self.epoch = 0
+        self.loss: float | None = None
+        self.validation: float | None = None
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
@@ -112,19 +114,19 @@ def _train_twin(
     """The network of the first 80 % of days, at its best number of steps, with what validation taught about it."""
     rng = np.random.default_rng(config.seed)
     network, source, sampler = _prepare(panel, config, end=held_out.split)
-    fit = Fit(network, learning_rate=config.learning_rate, total_steps=config.epochs * STEPS_PER_EPOCH)
+    fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
     pairs = _validation_pairs(panel, held_out, config.horizon, np.random.default_rng(config.seed + 1))
     best, best_loss, best_steps = fit.averaged, float("inf"), 0
     history: list[dict[str, float]] = []
     for epoch in range(1, config.epochs + 1):
         losses = []
         for _ in range(STEPS_PER_EPOCH):
-            clock.check("training", 0.6 * fit.steps / fit.total_steps)
+            clock.check("training", 0.6 * fit.steps / fit.schedule.total_steps)
             losses.append(train_step(fit, source, sampler, config, rng, end=held_out.split))
         clock.epoch, clock.loss = epoch, float(np.mean(losses))
         clock.validation = validation_loss(fit.averaged, source, *pairs)
         history.append({"epoch": epoch, "loss": clock.loss, "validation": clock.validation})
-        clock.tell("training", 0.6 * fit.steps / fit.total_steps)
+        clock.tell("training", 0.6 * fit.steps / fit.schedule.total_steps)
         if clock.validation < best_loss:
             best, best_loss, best_steps = copy.deepcopy(fit.averaged), clock.validation, fit.steps
         elif fit.steps - best_steps >= config.patience * STEPS_PER_EPOCH:
@@ -138,7 +140,7 @@ def _refit(panel: Panel, config: ResolvedConfig, twin: Forecaster, steps: int, c
     """The same network from the same seed on all days, for the number of steps that was best for the twin."""
     rng = np.random.default_rng(config.seed)
     network, source, sampler = _prepare(panel, config, end=panel.days)
-    fit = Fit(network, learning_rate=config.learning_rate, total_steps=config.epochs * STEPS_PER_EPOCH)
+    fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
     for step in range(steps):
         clock.check("refitting", 0.65 + 0.35 * step / steps)
         train_step(fit, source, sampler, config, rng, end=panel.days)

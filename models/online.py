@@ -1,0 +1,148 @@
+"""A first online update: a forecaster's weights are trained on from where they stand, as sales arrive.
+
+Half of every batch are the newest windows, of which days that have not come in are masked; half are a replay of older
+ones, so that what was known is not forgotten. What is kept is a slow average that starts at the parent's weights.
+
+Judged like a training, by twins: the parent's twin takes the same steps up to the days held out (the newest complete
+28, or one horizon), and both twins forecast these. The published weights take them on all days. The parent itself is
+never changed. Series the parent did not know keep the unknown identity until the next training.
+
+Shapes: B windows, H horizon, S series, T days.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from models.fitting import Fit, Schedule
+from models.heldout import judge
+from models.networks.forecaster import EMBEDDING_DROP, Forecaster
+from models.panel import Panel
+from models.sampling import WindowSampler, shorten_some
+from models.training import Clock, Report, Trained
+from models.windows import WindowSource
+
+NEWEST_DAYS = 28
+MOST_HELD_OUT = 28
+COMPLETE_SHARE = 0.5
+UPDATE_NOTE = (
+    "Of the twins of this version and of its parent: both have seen no day after the first window's cutoff; "
+    "the published weights have learned from all days."
+)
+
+
+class NothingNew(Exception):
+    """No day has come in since the forecaster last learned, or none that could judge an update. Not a failure."""
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """How far an update may move. `max_seconds` as in a training."""
+
+    steps: int = 20
+    batch_size: int = 256
+    learning_rate: float = 5e-4
+    decay: float = 0.95
+    seed: int = 0
+    max_seconds: float = 600.0
+
+
+def update(
+    forecaster: Forecaster, panel: Panel, *, config: UpdateConfig | None = None, report: Report = lambda p: None
+) -> Trained:
+    """A new forecaster that has learned from the days since `forecaster.trained_until`, with its metrics.
+
+    `metrics` holds "model", "parent" and the baselines on the same held-out windows. Raises NothingNew when no day
+    has come in since, NonFiniteLoss or TimeLimitReached as a training does.
+    """
+    settings = config or UpdateConfig()
+    learned = panel.day_index(forecaster.trained_until)
+    if not np.isfinite(panel.quantity_ST[:, max(learned + 1, 0) :]).any():
+        raise NothingNew(f"No sales after {forecaster.trained_until}, the last day this version has learned from.")
+    clock = Clock(settings.max_seconds, 1, report)
+    parent_twin = forecaster.twin or forecaster
+    last = last_complete_day(panel)
+    split, cutoffs = held_out_windows(panel, last, forecaster.horizon, panel.day_index(parent_twin.trained_until))
+    with torch.random.fork_rng(devices=[]):
+        twin = continued(parent_twin, panel, settings, end=split, clock=clock, part=(0.0, 0.4))
+        clock.tell("judging", 0.4)
+        seen = panel.until(panel.start + np.timedelta64(last, "D"))
+        metrics = judge(twin, seen, cutoffs, others={"parent": parent_twin})
+        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.5, 1.0))
+    metrics["note"] = UPDATE_NOTE
+    child.twin = twin
+    history = [{"epoch": 1, "loss": clock.loss or 0.0}]
+    clock.tell("done", 1.0)
+    return Trained(child, metrics, settings.steps, history, clock.seconds())
+
+
+def last_complete_day(panel: Panel) -> int:
+    """The newest day on which at least half as many series have come in as usual in the four weeks before it."""
+    count_T = np.isfinite(panel.quantity_ST).sum(axis=0)
+    for day in range(panel.days - 1, -1, -1):
+        usual = np.median(count_T[max(day - 28, 0) : day + 1])
+        if count_T[day] > 0 and count_T[day] >= COMPLETE_SHARE * usual:
+            return day
+    return panel.days - 1
+
+
+def held_out_windows(panel: Panel, last: int, horizon: int, learned: int) -> tuple[int, list[int]]:
+    """The first day index held out, and one cutoff a week from the day before it. Raises NothingNew."""
+    held = min(max(horizon, 7), MOST_HELD_OUT)
+    split = max(last + 1 - held, learned + 1)
+    if split > last:
+        raise NothingNew(
+            f"No complete day after {panel.start + np.timedelta64(learned, 'D')} is left to judge an update by."
+        )
+    return split, list(range(split - 1, max(last - 6, split), 7))
+
+
+def continued(
+    forecaster: Forecaster,
+    panel: Panel,
+    config: UpdateConfig,
+    *,
+    end: int,
+    clock: Clock,
+    part: tuple[float, float],
+) -> Forecaster:
+    """A copy of a forecaster, trained on with days before the day index `end`. No later day is read."""
+    network = copy.deepcopy(forecaster.network).requires_grad_(True)
+    schedule = Schedule(config.learning_rate, config.steps, warmup_steps=5)
+    fit = Fit(network, schedule, decay=config.decay, keep_start=True)
+    source = forecaster.source(panel)
+    learned = panel.day_index(forecaster.trained_until)
+    newest = max(min(end - 1 - NEWEST_DAYS, learned), 0)
+    samplers = [
+        WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end, first=newest, whole=False),
+        WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end),
+    ]
+    rng = np.random.default_rng(config.seed)
+    torch.manual_seed(config.seed)
+    for step in range(config.steps):
+        clock.check("updating", part[0] + (part[1] - part[0]) * step / config.steps)
+        clock.loss = _step(fit, source, [s for s in samplers if len(s)], config, rng, end=end)
+    until = panel.start + np.timedelta64(max(end - 1, learned), "D")
+    return replace(forecaster, network=fit.averaged, trained_until=until, twin=None)
+
+
+def _step(
+    fit: Fit,
+    source: WindowSource,
+    samplers: list[WindowSampler],
+    config: UpdateConfig,
+    rng: np.random.Generator,
+    *,
+    end: int,
+) -> float:
+    """One step on a batch drawn from the samplers in equal parts; days at and after `end` are masked."""
+    share = config.batch_size // len(samplers)
+    drawn = [sampler.draw(share, rng) for sampler in samplers]
+    series_B = np.concatenate([series for series, _ in drawn])
+    cutoff_B = np.concatenate([cutoff for _, cutoff in drawn])
+    windows = shorten_some(source.windows(series_B, cutoff_B), rng, unknown_share=EMBEDDING_DROP)
+    keys = source.panel.keys
+    target_BH = source.targets(series_B, cutoff_B, end=end)
+    return fit.step(windows, target_BH, lambda i: keys[series_B[i]], by_maturity=True)
