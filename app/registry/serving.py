@@ -1,11 +1,14 @@
-"""Artifacts as forecasters: loading a version's, verified, and which versions may stand in for a champion that is damaged.
+"""Artifacts as forecasters: loading a version's, verified, and which version serves when the champion's is damaged.
 
-Which of them a process holds in memory is the forecasts' matter (app/forecasts/weights.py).
+Which forecasters a process holds in memory is the forecasts' matter (app/forecasts/weights.py).
 """
 
 import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import asyncpg
+import structlog
 
 from app.database.engine import Database
 from app.errors import Problem
@@ -14,6 +17,8 @@ from app.registry.promotions import Checked, refuse_removed
 from app.registry.store import read_model
 from models.checkpoint import CheckpointError, deserialise
 from models.networks.forecaster import Forecaster
+
+log = structlog.get_logger()
 
 
 def load_forecaster(location: str, sha256: str) -> Forecaster:
@@ -43,6 +48,44 @@ async def check_artifact(database: Database, location: str, version: int | None)
     except Problem as problem:
         return Checked(version, problem)
     return Checked(version, None)
+
+
+class Serving(NamedTuple):
+    """What answers forecasts: `version` with its forecaster, both None when no network may.
+
+    `champion` is the version that should answer. Where another one does, or none, `damage` says what is wrong with it.
+    """
+
+    version: int | None
+    forecaster: Forecaster | None
+    champion: int | None
+    damage: str | None
+
+
+async def serving_version(database: Database, location: str, loaded: Mapping[int, Forecaster] | None = None) -> Serving:
+    """The champion, or the newest undamaged former champion where the champion's artifact is damaged or gone.
+
+    `loaded` are the forecasters that the process already holds: those serve whatever has become of their files.
+    Raises Problem `unavailable` when the store is away.
+    """
+    async with database.reading() as connection:
+        champion = await connection.fetchval("SELECT version FROM aliases WHERE alias = 'champion'")
+        if champion is None:
+            return Serving(None, None, None, None)
+        versions = [champion, *await former_champions(connection, champion)]
+        rows = await connection.fetch("SELECT version, artifact_sha256 FROM versions WHERE version = ANY($1)", versions)
+    addresses, damage = dict(rows), None
+    for version in versions:
+        try:
+            forecaster = (loaded or {}).get(version) or await asyncio.to_thread(
+                load_forecaster, location, addresses[version]
+            )
+        except ArtifactDamaged as error:
+            log.error("artifact_damaged", version=version, location=location, detail=error.detail)
+            damage = damage or f"The champion, version {version}, cannot be loaded. {error.detail}"
+        else:
+            return Serving(version, forecaster, champion, damage)
+    return Serving(None, None, champion, damage)
 
 
 async def former_champions(connection: asyncpg.Connection, champion: int) -> list[int]:
