@@ -94,7 +94,7 @@ class Cluster:
         for process in psutil.process_iter():
             command = _command(process)
             if str(unfinished) in command and "initdb" in (Path(word).name for word in command):
-                _kill_family(process.pid)
+                psutil.wait_procs(_kill_family(process.pid), timeout=5)
         shutil.rmtree(unfinished)
 
     def write_access(self) -> bool:
@@ -122,7 +122,7 @@ class Cluster:
     def pid_file(self) -> PidFile | None:
         """postmaster.pid, or None while there is none or it is still being written."""
         try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
+            lines = os.fsdecode((self.data / "postmaster.pid").read_bytes()).splitlines()
         except FileNotFoundError:
             return None
         if len(lines) < 5 or not lines[0].strip().isdigit():
@@ -199,17 +199,17 @@ def _is_postgres(pid: int) -> bool:
     return bool(command) and (Path(command[0]).name == "postgres" or command[0].startswith("postgres: "))
 
 
-def _kill_family(pid: int) -> None:
-    """Kills a process and its children, and waits until they are gone."""
+def _kill_family(pid: int) -> list[psutil.Process]:
+    """Kills a process and its children; what was killed."""
     try:
         process = psutil.Process(pid)
         family = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return
+        return []
     for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    psutil.wait_procs(family[1:], timeout=5)
+    return family
 
 
 def _sync_directory(path: Path) -> None:

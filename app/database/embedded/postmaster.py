@@ -148,7 +148,7 @@ def settings(cluster: Cluster, sockets: Path) -> dict[str, str | int]:
         "maintenance_work_mem": "128MB",
         "wal_buffers": "16MB",
         "min_wal_size": "256MB",
-        "max_wal_size": "4GB",
+        "max_wal_size": "2GB",
         "checkpoint_timeout": "15min",
         "random_page_cost": "1.1",
         "jit": "off",

@@ -134,22 +134,24 @@ class EmbeddedPostgres:
         while True:
             await asyncio.sleep(pause)
             try:
-                self._bound_log()
                 if self._postmaster is None or not self._postmaster.alive():
                     log.error("embedded postgres died, starting it again", pid=self.pid)
                     self._postmaster = None
                     await self._launch()
+                self._bound_log()
                 pause = _WATCH_SECONDS
             except (EmbeddedPostgresError, OSError, psutil.Error) as error:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-                log.error("embedded postgres could not be started, trying again", error=str(error), seconds=pause)
+                log.error("embedded postgres is not in order, trying again", error=str(error), seconds=pause)
 
     def _bound_log(self) -> None:
         """Keeps the log and one older copy. Copied, not renamed: Postgres keeps the file open."""
         path = self._cluster.log
-        if path.stat().st_size > _LOG_BYTES:
-            shutil.copy(path, path.with_suffix(".log.1"))
-            os.truncate(path, 0)
+        if path.exists() and path.stat().st_size > _LOG_BYTES:
+            try:
+                shutil.copy(path, path.with_suffix(".log.1"))
+            finally:  # on a full disk above all
+                os.truncate(path, 0)
 
     async def _close(self) -> None:
         """Ends every process of the cluster, the gentle way first, and removes socket directory and lock."""
@@ -165,7 +167,8 @@ class EmbeddedPostgres:
                 await self._postmaster.gone_within(_IMMEDIATE_STOP_SECONDS)
         finally:
             for process in self._cluster.processes():  # only when this shutdown was itself broken off
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             if self._sockets is not None:
                 shutil.rmtree(self._sockets, ignore_errors=True)
             self._postmaster = self._sockets = None
