@@ -19,6 +19,7 @@ from app.middleware import Answered, Bounded, Observed
 from app.openapi import describe
 from app.ratelimit import Rates
 from app.registry import routes as registry
+from app.sales import posts_routes as posts
 from app.sales import routes as sales
 
 log = structlog.get_logger()
@@ -58,7 +59,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
 
 
 def _include_rooms(app: FastAPI) -> None:
-    for room in (sales, catalog, forecasts, registry, jobs, health):
+    for room in (sales, posts, catalog, forecasts, registry, jobs, health):
         app.include_router(room.router)
 
 
