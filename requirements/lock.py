@@ -32,10 +32,19 @@ def compile_lock(name: str, *extra: str) -> None:
     target = FOLDER / name
     command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *extra, "-o", str(target), "pyproject.toml"]
     subprocess.run(command, check=True, cwd=FOLDER.parent)
-    # pip-tools puts the packages that it holds unsafe at the end, under a comment; torch is the last of them.
-    lines = target.read_text().splitlines()
-    kept = [line for line in lines if not line.startswith(("torch==", "#"))]
-    target.write_text("\n".join(kept).strip() + "\n")
+    target.write_text(without_torch(target.read_text()))
+
+
+def without_torch(lock: str) -> str:
+    """The lock less torch and its hashes, and less comments. A requirement's hashes stand indented under it."""
+    kept: list[str] = []
+    leaving = False
+    for line in lock.splitlines():
+        if not line.startswith(" "):
+            leaving = line.startswith(("torch==", "#")) or not line.strip()
+        if not leaving:
+            kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 if __name__ == "__main__":
