@@ -20,7 +20,7 @@ from app import telemetry
 from app.auth import admit, bearer
 from app.config import Settings
 from app.database.engine import Database
-from app.database.migrate import schema_is_current
+from app.database.migrate import require_schema
 from app.errors import Problem
 from app.openapi import open_problems, problems
 from app.requests import Route
@@ -64,8 +64,7 @@ async def readyz(request: Request) -> Readiness:
     database: Database = request.app.state.database
     settings: Settings = request.app.state.settings
     async with database.snapshot() as connection:
-        if not await schema_is_current(connection):
-            raise Problem("unavailable", "The database's schema is older than this code: run `shelfcast migrate`.")
+        await require_schema(connection)
         since = datetime.now(UTC) - timedelta(seconds=max(settings.lease_seconds, 2 * settings.heartbeat_seconds))
         found = (await connection.execute(text(_READINESS), {"since": since})).mappings().one()
     degraded = [

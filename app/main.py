@@ -1,5 +1,6 @@
 """The app factory: rooms, errors and life cycle put together. No route and no SQL lives here."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -12,7 +13,11 @@ from app.auth import KeyCache, ensure_admin_key
 from app.catalog import routes as catalog
 from app.config import Settings
 from app.database.engine import Database
+from app.database.migrate import require_schema
+from app.errors import Problem
 from app.forecasts import routes as forecasts
+from app.forecasts.inference import Inference
+from app.forecasts.rendered import RenderedAnswers
 from app.framework_errors import install
 from app.jobs import routes as jobs
 from app.middleware import Answered, Bounded, Observed
@@ -40,22 +45,48 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         app.state.database = database
         app.state.keys = KeyCache(database, settings.key_cache_seconds)
         app.state.rates = Rates(settings.rate_limit)
-        made = await ensure_admin_key(database, settings.admin_key_file)
-        if made is not None:
-            log.info("admin_key_made", file=str(made))
+        app.state.inference = Inference(database, settings.artifacts_location)
+        app.state.rendered = RenderedAnswers()
+        prepared = asyncio.create_task(_prepare(app))
+        await asyncio.wait([prepared], timeout=settings.pool_timeout_seconds)
+        if prepared.done():
+            await prepared
         try:
             yield
         finally:
+            prepared.cancel()
+            await asyncio.wait([prepared])
+            await app.state.inference.close()
             await database.close()
 
     app = FastAPI(
         title="Shelfcast", version=version("shelfcast"), lifespan=lifespan, openapi_url=None, redirect_slashes=False
     )
+    app.state.stopping = asyncio.Event()  # set as soon as the process is asked to stop: streams without an end then end
     install(app)
     _include_rooms(app)
     describe(app)
     _add_middleware(app, settings)
     return app
+
+
+async def _prepare(app: FastAPI) -> None:
+    """Make the admin key where there is none, load the champion. A database that is away or behind is asked again."""
+    database: Database = app.state.database
+    settings: Settings = app.state.settings
+    while True:
+        try:
+            async with database.snapshot() as connection:
+                await require_schema(connection)
+            made = await ensure_admin_key(database, settings.admin_key_file)
+        except Problem as problem:
+            log.warning("database_not_ready", detail=problem.detail)
+            await asyncio.sleep(1)
+        else:
+            break
+    if made is not None:
+        log.info("admin_key_made", file=str(made))
+    await app.state.inference.start()
 
 
 def _include_rooms(app: FastAPI) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 import migrations
+from app.errors import Problem
 
 
 def configuration(url: str) -> Config:
@@ -42,3 +43,9 @@ async def schema_is_current(connection: AsyncConnection) -> bool:
     revision = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one_or_none()
     known = {script.revision for script in ScriptDirectory.from_config(configuration("")).walk_revisions()}
     return revision is not None and (revision == expected_revision() or revision not in known)
+
+
+async def require_schema(connection: AsyncConnection) -> None:
+    """Raise a 503 unless the schema is at least as new as the code's."""
+    if not await schema_is_current(connection):
+        raise Problem("unavailable", "The database's schema is older than this code: run `shelfcast migrate`.")
