@@ -67,8 +67,7 @@ def save(location: str, weights: bytes, description: dict[str, Any], *, job_id: 
         store.write(files.description, document)
         store.write(files.weights, weights)
     except OSError as error:
-        for name in files:
-            store.remove(name)
+        _take_back(store, files, error)
         raise _not_written(error) from error
     return artifact
 
@@ -149,9 +148,18 @@ def _job_of(store: "_Store", sha256: str) -> uuid.UUID | None:
         return None  # not written by `save`, or damaged since: nobody can say whose it is
 
 
+def _take_back(store: "_Store", files: _Files, error: OSError) -> None:
+    """Remove what a failed save has written. Where that fails as well, the error says so and housekeeping finds it."""
+    for name in files:
+        try:
+            store.remove(name)
+        except OSError as also:
+            error.add_note(f"{name} could not be removed either: {also}")
+
+
 def _not_written(error: OSError) -> Problem:
     if error.errno in FULL:
-        return Problem("disk_full", f"The artifact could not be written ({error.strerror}); nothing of it was kept.")
+        return Problem("disk_full", f"The artifact could not be written ({error.strerror}); no part of it is used.")
     return Problem("unavailable", f"The artifact store cannot be written to: {error}")
 
 
