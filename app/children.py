@@ -32,7 +32,7 @@ class Child:
 
     def __init__(self, name: str, environment: Mapping[str, str], *, descriptor: int | None = None) -> None:
         self.name = name
-        self.deaths = 0
+        self.died = asyncio.Event()  # set by the first death
         self._environment = environment
         self._descriptor = descriptor
         self._process: asyncio.subprocess.Process | None = None
@@ -65,7 +65,7 @@ class Child:
             started = time.monotonic()
             self._process = process = await self._spawn()
             code = await process.wait()
-            self.deaths += 1
+            self.died.set()
             _kill_session(process.pid)
             if time.monotonic() - started > _STEADY_SECONDS:
                 pause = _FIRST_PAUSE_SECONDS

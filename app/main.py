@@ -71,7 +71,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
 
 
 async def _prepare(app: FastAPI) -> None:
-    """Make the admin key where there is none, load the champion. A database that is away or behind is asked again."""
+    """Make the admin key where there is none. A database that is away or behind is asked again."""
     database: Database = app.state.database
     settings: Settings = app.state.settings
     while True:
@@ -86,7 +86,6 @@ async def _prepare(app: FastAPI) -> None:
             break
     if made is not None:
         log.info("admin_key_made", file=str(made))
-    await app.state.inference.start()
 
 
 def _include_rooms(app: FastAPI) -> None:

@@ -23,6 +23,7 @@ from app.framework_errors import as_problem
 
 DRAINED_BYTES = 16 * 2**20
 DRAIN_SECONDS = 30
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds by machines
 # What is left of a body this small is thrown away by the server itself; the connection lives on.
 _SMALL_REST = 64 * 1024
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -74,7 +75,8 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path_format", "unmatched")
     caller = scope["state"].get("caller")
     telemetry.count_request(scope["method"], route, status, seconds)
-    log.info(
+    tell = log.debug if route in QUIET and status < 400 else log.info
+    tell(
         "request",
         method=scope["method"],
         path=scope["path"],

@@ -9,7 +9,6 @@ import contextlib
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -29,7 +28,6 @@ __all__ = ["api", "serve", "worker"]
 HOME_IN_USE = 3
 FAILED = 1
 START_SECONDS = 60
-_LOOK_SECONDS = 0.05
 
 log = structlog.get_logger("app.serve")
 
@@ -159,23 +157,23 @@ async def _migrate(url: str) -> None:
 
 async def _until_answering(listener: socket.socket, door: Child) -> None:
     """Wait until the API answers; an API that dies before it ever answered ends the service instead of trying for ever."""
+    answered = asyncio.create_task(_healthy(listener))
+    died = asyncio.create_task(door.died.wait())
+    try:
+        await asyncio.wait([answered, died], timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if died.done():
+            raise CannotStart("The API process ended while it was starting; its log says why.", FAILED)
+        if not answered.done() or not answered.result():
+            raise CannotStart(f"The API did not answer within {START_SECONDS} s; its log says why.", FAILED)
+    finally:
+        answered.cancel()
+        died.cancel()
+
+
+async def _healthy(listener: socket.socket) -> bool:
+    """Ask for /healthz: the connection waits in the socket's queue until an API process accepts it."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if door.deaths:
-            raise CannotStart("The API process ended while it was starting; its log says why.", FAILED)
-        try:
-            async with asyncio.timeout(1):
-                if await _answers(host, port):
-                    return
-        except (OSError, TimeoutError):
-            log.debug("api_not_yet_ready")
-        await asyncio.sleep(_LOOK_SECONDS)
-    raise CannotStart(f"The API did not answer within {START_SECONDS} s; its log says why.", FAILED)
-
-
-async def _answers(host: str, port: int) -> bool:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
