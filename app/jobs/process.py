@@ -1,0 +1,105 @@
+"""The parent's end of a training child: started, listened to, killed. What the child does is in child.py.
+
+Both ends talk in lines of JSON: the task goes down the child's stdin, which then stays open so that the child sees its parent
+die; progress and one last word come up its stdout.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any
+
+import orjson
+
+from app.jobs.queue import News
+
+LONGEST_LINE = 16 * 2**20
+
+
+class Child:
+    """A running child process, in a session of its own so that a Ctrl-C reaches only its parent."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._latest: dict[str, Any] | None = None
+        self._new_epochs: list[dict[str, Any]] = []
+        self._last_epoch = 0
+        self.last_word: dict[str, Any] | None = None
+        self._listening = asyncio.create_task(self._listen())
+
+    @classmethod
+    async def start(cls, task: dict[str, Any]) -> "Child":
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "app.jobs.child",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=LONGEST_LINE,
+        )
+        child = cls(process)
+        assert process.stdin is not None
+        try:
+            process.stdin.write(orjson.dumps({**task, "parent": os.getpid()}) + b"\n")
+            await process.stdin.drain()
+        except ConnectionError:
+            pass  # it died already, which `ended` tells
+        except BaseException:
+            await child.kill()
+            raise
+        return child
+
+    async def ended(self) -> int:
+        """Wait until the child is gone; its exit code, negative for a signal. `last_word` is then complete."""
+        await asyncio.shield(self._listening)
+        return await self._process.wait()
+
+    async def kill(self) -> None:
+        """End the child at once, with all that it may have started, and wait until it is gone."""
+        if self._process.returncode is None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                self._process.kill()  # before its session was made
+        await self._process.wait()
+        await self._listening
+
+    def take_news(self) -> News | None:
+        """What the child has told since this was last asked, if anything."""
+        if self._latest is None:
+            return None
+        told, epochs = self._latest, self._new_epochs
+        self._latest, self._new_epochs = None, []
+        return News(
+            progress=told["progress"],
+            stage=told["stage"],
+            epoch=told["epoch"],
+            loss=told["loss"],
+            validation=told["validation"],
+            eta_seconds=told["eta_seconds"],
+            new_epochs=epochs,
+        )
+
+    def keep_news(self, news: News) -> None:
+        """Put back news that could not be delivered; newer ones take precedence."""
+        if self._latest is None:
+            self._latest = {name: value for name, value in vars(news).items() if name != "new_epochs"}
+        self._new_epochs = news.new_epochs + self._new_epochs
+
+    async def _listen(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            message = orjson.loads(line)
+            if message["type"] == "progress":
+                self._note(message)
+            else:
+                self.last_word = message
+
+    def _note(self, message: dict[str, Any]) -> None:
+        self._latest = message
+        epoch = message["epoch"]
+        if epoch > self._last_epoch and message["loss"] is not None:
+            self._last_epoch = epoch
+            self._new_epochs.append({name: message[name] for name in ("epoch", "loss", "validation")})

@@ -1,0 +1,251 @@
+"""One claimed job, from the start of its child to its settled end in the database.
+
+Four things race: the child's end, the heartbeat (which learns of a cancel or a lost lease), the time limit and the worker's
+shutdown. Whichever comes first decides the outcome; then one fenced transaction writes it, publication included.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import asyncpg
+import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.config import Settings
+from app.database.engine import Database
+from app.errors import Problem
+from app.jobs import queue
+from app.jobs.process import Child
+from app.jobs.publication import publish
+from app.jobs.queue import Claim
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+"""A cancel is seen within this time even when no NOTIFY arrives."""
+LIMIT_GRACE_SECONDS = 5.0
+"""The child ends itself at its limit and says how far it came; this much later it is ended."""
+PUBLICATION_WAIT_SECONDS = 2.0
+"""A publication waits at most so long for a lock, then lets the lease be prolonged and tries again."""
+
+PASSING = (
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job's attempt ended; `word` is the child's last message, `problem` what a failed job keeps."""
+
+    kind: Literal["trained", "nothing_new", "failed", "passing", "cancelled", "lost", "stopped"]
+    word: dict[str, Any] | None = None
+    problem: Problem | None = None
+
+
+class RunningJob:
+    """A job that this worker holds. `claimed` is the monotonic time just before the claim was sent."""
+
+    def __init__(
+        self, ours: Claim, database: Database, settings: Settings, *, claimed: float, stop: asyncio.Event
+    ) -> None:
+        self.ours = ours
+        self.changed = asyncio.Event()  # set when somebody announced a change of this job
+        self._database = database
+        self._settings = settings
+        self._stop = stop
+        self._started = claimed
+        self._lease_ends = claimed + settings.lease_seconds
+        self._log = log.bind(job=str(ours.id), kind=ours.kind, attempt=ours.attempt)
+
+    async def run(self, task: dict[str, Any]) -> None:
+        """Run the child to its end and write what came of it. Returns when the job is no longer ours."""
+        self._log.info("job_started")
+        child = await Child.start(task)
+        try:
+            outcome = await self._outcome(child)
+        finally:
+            await child.kill()
+        await self._settle(outcome)
+
+    async def _outcome(self, child: Child) -> Outcome:
+        racers = [
+            asyncio.create_task(racer)
+            for racer in (self._child_ended(child), self._heartbeat(child), self._overran(), self._stopped())
+        ]
+        try:
+            await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+            first = next(racer for racer in racers if racer.done())  # the child's own end goes before the others
+            return first.result()
+        finally:
+            for racer in racers:
+                racer.cancel()
+            await asyncio.gather(*racers, return_exceptions=True)
+
+    async def _child_ended(self, child: Child) -> Outcome:
+        code = await child.ended()
+        word = child.last_word
+        if word is None or code != 0:
+            return Outcome("failed", problem=died(code))
+        if word["type"] in ("failed", "passing"):
+            return Outcome(word["type"], problem=Problem(word["code"], word["detail"]))
+        return Outcome(word["type"], word)
+
+    async def _heartbeat(self, child: Child) -> Outcome:
+        due = self._started + self._settings.heartbeat_seconds
+        pause = min(LOOK_SECONDS, self._settings.heartbeat_seconds)
+        while True:
+            await self._changed_within(pause)
+            before = time.monotonic()
+            news = child.take_news()
+            try:
+                async with asyncio.timeout(self._lease_ends - before):
+                    cancel = await self._beat_or_look(news, beat=news is not None or before >= due)
+            except (Problem, DBAPIError, TimeoutError) as error:
+                if news is not None:
+                    child.keep_news(news)
+                if not passes(error):
+                    raise
+                if time.monotonic() >= self._lease_ends:
+                    return Outcome("lost")
+                continue
+            if cancel is None:
+                return Outcome("lost")
+            if cancel:
+                return Outcome("cancelled")
+            if news is not None or before >= due:
+                self._lease_ends = before + self._settings.lease_seconds
+                due = before + self._settings.heartbeat_seconds
+
+    async def _beat_or_look(self, news: queue.News | None, *, beat: bool) -> bool | None:
+        async with self._database.transaction() as connection:
+            if not beat:
+                return await queue.look(connection, self.ours)
+            return await queue.beat(connection, self.ours, lease_seconds=self._settings.lease_seconds, news=news)
+
+    async def _changed_within(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
+        except TimeoutError:
+            return
+        self.changed.clear()
+
+    async def _overran(self) -> Outcome:
+        limit: float = self.ours.request["max_seconds"]
+        await asyncio.sleep(self._started + limit + LIMIT_GRACE_SECONDS - time.monotonic())
+        return Outcome(
+            "failed", problem=Problem("time_limit", f"The job did not end within {limit:g} s and was stopped.")
+        )
+
+    async def _stopped(self) -> Outcome:
+        await self._stop.wait()
+        return Outcome("stopped")
+
+    async def _settle(self, outcome: Outcome) -> None:
+        """Write the outcome, again and again while the database is away and the lease holds."""
+        while outcome.kind != "lost":
+            try:
+                async with asyncio.timeout(self._settings.lease_seconds):
+                    status = await self._write(outcome)
+            except (Problem, DBAPIError, TimeoutError) as error:
+                if not passes(error):
+                    self._log.exception("job_end_not_written")
+                    outcome = Outcome("failed", problem=Problem("internal_error", "The end of the job was refused."))
+                    continue
+                if self._stop.is_set() and outcome.kind == "trained":
+                    outcome = Outcome("stopped")
+                outcome = await self._hold_on(outcome)
+                continue
+            self._log.info("job_ended", outcome=outcome.kind, status=status or "lost")
+            return
+        self._log.warning("lease_lost")
+
+    async def _write(self, outcome: Outcome) -> str | None:
+        """One transaction behind the fence; the job's new status, None when it is no longer ours."""
+        async with self._database.transaction() as connection:
+            await self._limit_waiting(connection)
+            cancel = await queue.hold(connection, self.ours)
+            if cancel is None:
+                return None
+            if cancel or outcome.kind == "cancelled":
+                return await queue.cancelled(connection, self.ours)
+            return await self._written(connection, outcome)
+
+    async def _written(self, connection: AsyncConnection, outcome: Outcome) -> str | None:
+        if outcome.kind == "stopped":
+            return await queue.hand_back(connection, self.ours)
+        if outcome.kind == "passing":
+            assert outcome.problem is not None
+            return await queue.retry(
+                connection,
+                self.ours,
+                outcome.problem,
+                max_attempts=self._settings.max_attempts,
+                retry_seconds=self._settings.retry_seconds,
+            )
+        if outcome.problem is not None:
+            return await queue.fail(connection, self.ours, outcome.problem)
+        assert outcome.word is not None
+        if outcome.kind == "nothing_new":
+            return await queue.succeed(connection, self.ours, {"version": None, "outcome": outcome.word["detail"]})
+        return await queue.succeed(
+            connection, self.ours, await publish(connection, self.ours, outcome.word["candidate"])
+        )
+
+    async def _limit_waiting(self, connection: AsyncConnection) -> None:
+        # A worker frozen in here would hold the row, and with it the job, for ever: the server ends its transaction.
+        idle = int(1000 * min(3.0, self._settings.lease_seconds / 2))
+        wait = int(1000 * min(PUBLICATION_WAIT_SECONDS, self._settings.lease_seconds / 3))
+        await connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"))
+        await connection.execute(text(f"SET LOCAL lock_timeout = {wait}"))
+
+    async def _hold_on(self, outcome: Outcome) -> Outcome:
+        """Between two tries to write an outcome: prolong the lease, or see that it is lost."""
+        await asyncio.sleep(0.2)
+        before = time.monotonic()
+        if before >= self._lease_ends:
+            return Outcome("lost")
+        try:
+            async with asyncio.timeout(self._lease_ends - before):
+                cancel = await self._beat_or_look(None, beat=True)
+        except (Problem, DBAPIError, TimeoutError) as error:
+            if not passes(error):
+                raise
+            return outcome
+        self._lease_ends = before + self._settings.lease_seconds
+        return outcome if cancel is not None else await self._explained()
+
+    async def _explained(self) -> Outcome:
+        # The answer to a COMMIT can be lost with the connection: the job may have ended as we wanted.
+        return Outcome("lost")
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error of the database may pass when tried again."""
+    if isinstance(error, Problem):
+        return error.code == "unavailable"
+    if isinstance(error, DBAPIError):
+        return isinstance(getattr(error.orig, "__cause__", None), PASSING)
+    return isinstance(error, TimeoutError)
+
+
+def died(code: int) -> Problem:
+    """What a failed job says about a child that ended without a last word."""
+    if code == -signal.SIGKILL:
+        return Problem(
+            "training_died", "The training process was killed (SIGKILL); most often the machine ran out of memory."
+        )
+    if code < 0:
+        return Problem("training_died", f"The training process was ended by {signal.Signals(-code).name}.")
+    return Problem("training_died", f"The training process ended with exit code {code}; the worker's log says why.")
+
+
+WakeUp = Callable[[str], None]

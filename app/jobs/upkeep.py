@@ -1,0 +1,78 @@
+"""What every worker does beside its jobs: shows that it is there and keeps house. The schedule is in schedule.py."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.config import Settings
+from app.database.engine import Database
+from app.idempotency import remove_old_answers
+from app.registry.retention import remove_old_artifacts
+
+log = structlog.get_logger()
+
+HOUSEKEEPING_SECONDS = 3600.0
+SPOOL_LEFTOVER_SECONDS = 86_400.0
+FORGOTTEN_WORKER_HOURS = 24
+
+
+async def show_presence(connection: AsyncConnection, worker: str) -> None:
+    await connection.execute(
+        text("""
+        INSERT INTO workers (name) VALUES (:worker)
+        ON CONFLICT (name) DO UPDATE SET heartbeat_at = clock_timestamp()"""),
+        {"worker": worker},
+    )
+
+
+async def end_presence(connection: AsyncConnection, worker: str) -> None:
+    await connection.execute(text("DELETE FROM workers WHERE name = :worker"), {"worker": worker})
+
+
+async def keep_house(database: Database, settings: Settings) -> None:
+    """Remove what has had its time: finished jobs, kept answers, workers long gone, old artifacts, spool leftovers."""
+    async with database.transaction() as connection:
+        jobs = await remove_old_jobs(connection, settings.job_days)
+        answers = await remove_old_answers(connection, settings.idempotency_hours)
+        workers = await remove_gone_workers(connection)
+    await remove_old_artifacts(database, settings)
+    files = await asyncio.to_thread(remove_spool_leftovers, settings.spool_folder)
+    log.info("house_kept", jobs=jobs, answers=answers, workers=workers, spool_files=files)
+
+
+async def remove_old_jobs(connection: AsyncConnection, days: float) -> int:
+    """Forget jobs that ended more than `days` ago; returns how many."""
+    # A scheduled job must outlive its day, or the schedule would make it again.
+    result = await connection.execute(
+        text("""
+        DELETE FROM jobs WHERE finished_at < now() - make_interval(secs => :seconds)
+        AND (scheduled_for IS NULL OR scheduled_for < current_date - 2)"""),
+        {"seconds": days * 86_400},
+    )
+    return result.rowcount
+
+
+async def remove_gone_workers(connection: AsyncConnection) -> int:
+    result = await connection.execute(
+        text("DELETE FROM workers WHERE heartbeat_at < now() - make_interval(hours => :hours)"),
+        {"hours": FORGOTTEN_WORKER_HOURS},
+    )
+    return result.rowcount
+
+
+def remove_spool_leftovers(folder: Path) -> int:
+    """Remove what an interrupted upload left more than a day ago; returns how many files."""
+    if not folder.is_dir():
+        return 0
+    old = [
+        file
+        for file in folder.iterdir()
+        if file.is_file() and file.stat().st_mtime < time.time() - SPOOL_LEFTOVER_SECONDS
+    ]
+    for file in old:
+        file.unlink(missing_ok=True)
+    return len(old)

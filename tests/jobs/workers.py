@@ -1,0 +1,142 @@
+"""Worker processes of a test, their training children, and the data they train on."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import date
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+from sqlalchemy import text
+
+from app.config import Settings
+from app.database.engine import Database
+from tests.support import until
+
+TINY = {
+    "model": "lstm",
+    "horizon": 7,
+    "context_length": 14,
+    "width": 8,
+    "epochs": 2,
+    "batch_size": 32,
+    "max_seconds": 120,
+}
+"""A training of a second or two."""
+LONG = TINY | {"epochs": 500, "patience": 500}
+"""A training that is still in its first epochs when a test ends it."""
+
+
+class Workers:
+    """The worker processes that a test started."""
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        self._settings = settings
+        self._database_url = database_url
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._children: set[int] = set()
+
+    def start(self, **changes: Any) -> subprocess.Popen[bytes]:
+        values = self._settings.model_dump(exclude_none=True) | changes | {"database_url": self._database_url}
+        given = {f"SHELFCAST_{name.upper()}": str(value) for name, value in values.items()}
+        process = subprocess.Popen([sys.executable, "-m", "app.jobs.worker"], env={**os.environ, **given})
+        self._started.append(process)
+        return process
+
+    def child(self, worker: subprocess.Popen[bytes]) -> psutil.Process | None:
+        """The training child of a worker, if it has one now."""
+        try:
+            found = [p for p in psutil.Process(worker.pid).children() if "app.jobs.child" in p.cmdline()]
+        except psutil.NoSuchProcess:
+            return None
+        self._children |= {p.pid for p in found}
+        return found[0] if found else None
+
+    def end(self) -> None:
+        for process in self._started:
+            self.child(process)
+            process.kill()
+            process.wait()
+        left = [pid for pid in self._children if _alive(pid)]
+        deadline = psutil.wait_procs([psutil.Process(pid) for pid in left], timeout=5)
+        assert not deadline[1], "a training child outlived its worker"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def add_sales(database: Database, *, series: int = 3, days: int = 150, first: str = "2026-05-01") -> None:
+    """Daily sales with a weekly pattern, written straight into the tables."""
+    rng = np.random.default_rng(1)
+    async with database.transaction() as connection:
+        for number in range(series):
+            quantity = (
+                (10 + number + 4 * np.sin(np.arange(days) * 2 * np.pi / 7) + rng.normal(0, 1, days)).clip(0).round()
+            )
+            await connection.execute(
+                text("""
+                WITH one AS (
+                    INSERT INTO series (sku, revision, first_day, last_day, rows)
+                    VALUES (:sku, 1, CAST(:first AS date), CAST(:first AS date) + CAST(:days AS int) - 1, CAST(:days AS int)) RETURNING id)
+                INSERT INTO sales (series_id, day, post_id, quantity)
+                SELECT id, CAST(:first AS date) + CAST(n AS int) - 1, 1, q
+                FROM one, unnest(CAST(:quantity AS float8[])) WITH ORDINALITY AS u(q, n)"""),
+                {"sku": f"A-{number}", "first": date.fromisoformat(first), "days": days, "quantity": quantity.tolist()},
+            )
+
+
+async def post_job(client: httpx.AsyncClient, body: dict[str, Any] | None = None) -> str:
+    answer = await client.post("/v1/training-jobs", json=TINY if body is None else body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+async def read_job(client: httpx.AsyncClient, job: str) -> dict[str, Any]:
+    answer = await client.get(f"/v1/training-jobs/{job}")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def until_status(client: httpx.AsyncClient, job: str, *status: str, seconds: float = 60) -> dict[str, Any]:
+    """Wait until the job has one of these states."""
+    seen: dict[str, Any] = {}
+
+    async def reached() -> bool:
+        seen.update(await read_job(client, job))
+        return seen["status"] in status
+
+    try:
+        await until(reached, seconds=seconds)
+    except AssertionError as error:
+        raise AssertionError(f"the job is {seen}") from error
+    return seen
+
+
+async def until_training(client: httpx.AsyncClient, job: str) -> None:
+    """Wait until the child is amid its epochs."""
+
+    async def reached() -> bool:
+        return bool((await read_job(client, job))["epoch"])
+
+    await until(reached)
+
+
+async def count_versions(database: Database) -> int:
+    async with database.transaction() as connection:
+        return int((await connection.execute(text("SELECT count(*) FROM versions"))).scalar_one())
+
+
+def freeze(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGSTOP)
+
+
+def thaw(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGCONT)
