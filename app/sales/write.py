@@ -1,0 +1,165 @@
+"""The second pass over posted sales: only the differences are written, in the caller's transaction.
+
+The touched series are locked first, in id order, which settles deadlocks, counts and history at once. Then, bucket by bucket, the
+rows that are stored for the posted days are read and compared here: new days go straight into `sales` by COPY, changed ones
+are kept in `replaced_sales` and updated, unchanged ones are not written at all.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.engine import begun
+from app.sales import store
+from app.sales.complete import zeros_for_absent
+from app.sales.reading import next_post_id
+from app.sales.store import NO_DAY, Ints, SeriesState
+from app.sales.validate import VALUES, CheckedSales, SalesRows
+
+_NEAR_DAYS = 7  # days between two posted ones that are read along rather than asked around
+_BESIDE = 10_000  # rows from which comparing them is worth a thread
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a post did, or would do: received = inserted + updated + unchanged."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    completed: int | None
+
+
+@dataclass
+class _Touched:
+    """Which series got how many rows, and the days of all that changed."""
+
+    ids: list[Ints] = field(default_factory=list)
+    added: list[Ints] = field(default_factory=list)
+    first: list[Ints] = field(default_factory=list)
+    last: list[Ints] = field(default_factory=list)
+
+    def note(self, rows: NDArray[Any], *, new: bool) -> None:
+        if len(rows):
+            ids, inverse, count = np.unique(rows["series"], return_inverse=True, return_counts=True)
+            first, last = np.full(len(ids), 2**31), np.full(len(ids), NO_DAY)
+            np.minimum.at(first, inverse, rows["day"])
+            np.maximum.at(last, inverse, rows["day"])
+            self.ids.append(ids.astype(np.int64))
+            self.added.append(count if new else np.zeros_like(count))
+            self.first.append(first)
+            self.last.append(last)
+
+    def summed(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Each series once: id, rows added, first and last changed day."""
+        if not self.ids:
+            nothing = np.zeros(0, np.int64)
+            return nothing, nothing, nothing, nothing
+        ids, inverse = np.unique(np.concatenate(self.ids), return_inverse=True)
+        added, first, last = np.zeros(len(ids), np.int64), np.full(len(ids), 2**31), np.full(len(ids), NO_DAY)
+        np.add.at(added, inverse, np.concatenate(self.added))
+        np.minimum.at(first, inverse, np.concatenate(self.first))
+        np.maximum.at(last, inverse, np.concatenate(self.last))
+        return ids, added, first, last
+
+
+async def write_sales(
+    connection: AsyncConnection, checked: CheckedSales, *, key_id: int, content_type: str, complete: bool
+) -> tuple[int, Counts]:
+    """Write a checked body; returns the post's id and its counts. `complete` adds the zeros of absent series."""
+    driver = await begun(connection)
+    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+    places = list(checked.location_days) if complete else []
+    state = await store.locked_series(driver, checked.keys, places)
+    await store.prepare_bulk(driver)
+    post_id = await next_post_id(driver)
+    touched = _Touched()
+    inserted = updated = completed = 0
+    for rows in checked.buckets():
+        new, old, changed = await _differences(driver, rows, state)
+        if len(new):
+            await store.insert_rows(driver, new, post_id)
+        if len(changed):
+            await store.replace_rows(driver, old, changed, post_id)
+        touched.note(new, new=True)
+        touched.note(changed, new=False)
+        inserted, updated = inserted + len(new), updated + len(changed)
+    for place in places:
+        async for zeros in zeros_for_absent(driver, place, checked.location_days[place]):
+            await store.insert_rows(driver, zeros, post_id)
+            touched.note(zeros, new=True)
+            completed += len(zeros)
+    counts = Counts(inserted, updated, checked.received - inserted - updated, completed)
+    await _conclude(
+        driver, touched, store.Post(post_id, key_id, content_type, complete, checked.received, **vars(counts))
+    )
+    return post_id, counts
+
+
+async def would_write(driver: asyncpg.Connection, checked: CheckedSales, *, complete: bool) -> Counts:
+    """What a checked body would change now, without a lock or a write. The zeros of `complete` are not counted ahead."""
+    state = await store.series_state(driver, checked.keys)
+    inserted = updated = 0
+    for rows in checked.buckets():
+        new, _, changed = await _differences(driver, rows, state)
+        inserted, updated = inserted + len(new), updated + len(changed)
+    return Counts(inserted, updated, checked.received - inserted - updated, None if complete else 0)
+
+
+async def _conclude(driver: asyncpg.Connection, touched: _Touched, post: store.Post) -> None:
+    ids, added, first, last = touched.summed()
+    await store.restate(driver, ids, added, first, last)
+    bounds = (int(first.min()), int(last.max())) if len(ids) else (None, None)
+    await store.record_post(driver, post, ids, *bounds)
+
+
+async def _differences(
+    driver: asyncpg.Connection, rows: SalesRows, state: SeriesState
+) -> tuple[SalesRows, NDArray[Any], SalesRows]:
+    """Of a bucket: the rows for new days, what is stored where values differ, and the rows that differ. `series` is the id."""
+    number = rows["series"].astype(np.int64)
+    rows["series"] = state.ids[number]
+    may_be_there = (rows["day"] >= state.first[number]) & (rows["day"] <= state.last[number])
+    if not may_be_there.any():
+        return _in_key_order(rows), np.empty(0, store.STORED), rows[:0]
+    stored = await store.stored_rows(driver, *_ranges(rows[may_be_there]))
+    if len(rows) < _BESIDE:
+        return _compared(rows, stored)
+    return await asyncio.to_thread(_compared, rows, stored)
+
+
+def _ranges(rows: SalesRows) -> tuple[Ints, Ints, Ints]:
+    """Series id, first and last day of each run of days that lie near one another."""
+    series, day = rows["series"].astype(np.int64), rows["day"].astype(np.int64)
+    begins = np.flatnonzero(np.r_[True, (np.diff(series) != 0) | (np.diff(day) > _NEAR_DAYS)])
+    ends = np.r_[begins[1:], len(rows)] - 1
+    return series[begins], day[begins], day[ends]
+
+
+def _compared(rows: SalesRows, stored: NDArray[Any]) -> tuple[SalesRows, NDArray[Any], SalesRows]:
+    rows = _in_key_order(rows)
+    if not len(stored):
+        return rows, stored, rows[:0]
+    posted_key, stored_key = _key(rows), _key(stored)
+    at = np.minimum(np.searchsorted(stored_key, posted_key), len(stored) - 1)
+    known = stored_key[at] == posted_key
+    old, again = stored[at[known]], rows[known]
+    differs = np.zeros(len(again), np.bool_)
+    for name in VALUES:
+        differs |= ~((old[name] == again[name]) | (np.isnan(old[name]) & np.isnan(again[name])))
+    return rows[~known], old[differs], again[differs]
+
+
+def _in_key_order(rows: SalesRows) -> SalesRows:
+    """By series id and day: the order of the primary key, which COPY fills fastest."""
+    key = _key(rows)
+    return rows if (np.diff(key) > 0).all() else rows[np.argsort(key, kind="stable")]
+
+
+def _key(rows: NDArray[Any]) -> Ints:
+    return (rows["series"].astype(np.int64) << 32) | (rows["day"].astype(np.int64) + 2**31)
