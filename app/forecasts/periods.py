@@ -1,0 +1,97 @@
+"""Days put together to weeks and months: which days ahead belong to which period, and the figures of each.
+
+No SQL and no HTTP. Shapes: S series, H horizon, Q grid levels, W wanted levels, P periods, N rows of dependence.
+"""
+
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.quantiles import interpolate_levels, sum_quantiles
+
+Period = Literal["day", "week", "month"]
+Doubles = NDArray[np.float64]
+SIGNIFICANT_DIGITS = 6
+DECIMALS = 6
+PATHS_AT_ONCE = 4_000
+"""Series times days whose sample paths are held at once, so that a year of days needs no more memory than a month."""
+
+
+class Span(NamedTuple):
+    """One period within the horizon; `days` are the days ahead that it covers, `complete` when none of its own lacks."""
+
+    start: date
+    end: date
+    complete: bool
+    days: slice
+
+
+@lru_cache(maxsize=1024)
+def spans(cutoff: date, horizon: int, period: Period) -> tuple[Span, ...]:
+    """The periods of the `horizon` days after `cutoff`: days, weeks from Monday to Sunday, or calendar months."""
+    first, last = cutoff + timedelta(days=1), cutoff + timedelta(days=horizon)
+    found = []
+    start = first
+    while start <= last:
+        whole_start, whole_end = _whole(start, period)
+        end = min(whole_end, last)
+        days = slice((start - first).days, (end - first).days + 1)
+        found.append(Span(start, end, start == whole_start and end == whole_end, days))
+        start = end + timedelta(days=1)
+    return tuple(found)
+
+
+def _whole(day: date, period: Period) -> tuple[date, date]:
+    if period == "day":
+        return day, day
+    if period == "week":
+        monday = day - timedelta(days=day.weekday())
+        return monday, monday + timedelta(days=6)
+    first = day.replace(day=1)
+    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+
+
+def figures(
+    mean_SH: NDArray[np.float32],
+    quantiles_SHQ: NDArray[np.float32],
+    grid_Q: Doubles,
+    wanted_W: Doubles,
+    *,
+    groups: tuple[Span, ...],
+    dependence_NH: NDArray[np.float16],
+) -> tuple[Doubles, Doubles]:
+    """Mean (S, P) and quantiles (S, P, W) of every period, rounded, ordered and not negative.
+
+    A period's mean is the sum of its days' means; its quantiles are those of the sum, from sample paths.
+    """
+    horizon = groups[-1].days.stop
+    mean_SH, quantiles_SHQ = mean_SH[:, :horizon], quantiles_SHQ[:, :horizon]
+    if all(g.days.stop - g.days.start == 1 for g in groups):
+        mean_SP = mean_SH.astype(np.float64)
+        quantiles_SPW = interpolate_levels(quantiles_SHQ, grid_Q, wanted_W)
+    else:
+        starts = [g.days.start for g in groups]
+        mean_SP = np.add.reduceat(mean_SH.astype(np.float64), starts, axis=1)
+        at_once = max(1, PATHS_AT_ONCE // horizon)
+        slices = [g.days for g in groups]
+        quantiles_SPW = np.concatenate(
+            [
+                sum_quantiles(quantiles_SHQ[i : i + at_once], grid_Q, dependence_NH, slices, wanted_W)
+                for i in range(0, len(quantiles_SHQ), at_once)
+            ]
+        )
+    ordered_SPW = np.maximum.accumulate(quantiles_SPW, axis=2)
+    return rounded(mean_SP), rounded(ordered_SPW)
+
+
+def rounded(values: NDArray[np.floating]) -> Doubles:
+    """At most 6 significant digits and 6 decimals, never below zero. Rounding never turns an order around."""
+    plain = np.maximum(values.astype(np.float64), 0.0)
+    magnitude = np.floor(np.log10(plain, where=plain > 0, out=np.zeros_like(plain)))
+    places = np.minimum(SIGNIFICANT_DIGITS - 1 - magnitude, DECIMALS)
+    fine, coarse = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    out: Doubles = np.round(plain / coarse * fine) / fine * coarse
+    return out

@@ -1,0 +1,133 @@
+"""Reading one series' forecast: look it up, bring it up to date where it is not fresh, answer.
+
+A rendered answer is kept in memory under the identity of the forecast it was rendered from, so that a read costs one
+look-up; the look-up itself, which proves freshness, is made on every read.
+"""
+
+from typing import NamedTuple
+
+from app.errors import Problem
+from app.forecasts import store
+from app.forecasts.answers import Ready, answers_of, json_of, level_names
+from app.forecasts.compute import DEFAULT_HORIZON
+from app.forecasts.inference import Inference
+from app.forecasts.rendered import Rendered, RenderedAnswers
+from app.forecasts.schemas import Wanted
+from app.forecasts.store import SIMPLE, Found, StandIn, Stored
+from app.registry.artifacts import ArtifactDamaged
+
+ATTEMPTS = 8
+"""Looks at a series before giving up on one that changes under every computation."""
+
+
+class Current(NamedTuple):
+    """A series with a forecast that was fresh when it was looked up, and the stand-in it was looked up with."""
+
+    found: Found
+    stored: Stored
+    horizon: int
+    stand_in: StandIn | None
+
+
+async def current(inference: Inference, sku: str, location: str, wanted: Wanted) -> Current:
+    """The series' forecast as of now. Raises Problem 404, 422, or 409 for a version asked for that cannot be loaded."""
+    for _ in range(ATTEMPTS):
+        stand_in = await inference.weights.present_stand_in()
+        async with inference.database.reading() as connection:
+            found = await store.look_up(connection, sku, location, version=wanted.version, stand_in=stand_in)
+        if found is None or found.last_day is None:
+            raise await unknown(inference, sku, location)
+        check_version(wanted, found.version_horizon)
+        horizon = wanted.horizon or found.version_horizon or DEFAULT_HORIZON
+        stored = found.stored if found.is_fresh else None
+        if stored is None or is_short(stored, horizon):
+            stored = await _refreshed(inference, found, horizon, wanted)
+        if stored is not None:
+            check_horizon(stored, horizon, found.version_horizon)
+            return Current(found, stored, horizon, stand_in)
+    raise Problem("unavailable", "The series changes faster than it can be forecast; ask again.")
+
+
+def is_short(stored: Stored, horizon: int) -> bool:
+    """Whether a simple method answered, and not as far as is asked for now."""
+    return stored.fallback is not None and stored.horizon < horizon
+
+
+def check_version(wanted: Wanted, version_horizon: int | None) -> None:
+    if wanted.version is not None and version_horizon is None:
+        raise Problem("not_found", f"There is no version {wanted.version}; GET /v1/models lists them.")
+
+
+def check_horizon(stored: Stored, horizon: int, version_horizon: int | None) -> None:
+    if stored.fallback is None and version_horizon is not None and horizon > version_horizon:
+        raise too_far(horizon, stored.version, version_horizon)
+
+
+def too_far(horizon: int, version: int, version_horizon: int) -> Problem:
+    detail = f"Version {version} goes {version_horizon} days ahead, not {horizon}."
+    return Problem(
+        "invalid_request",
+        detail,
+        errors=[{"row": None, "field": "horizon", "code": "horizon_too_long", "detail": detail}],
+    )
+
+
+async def _refreshed(inference: Inference, found: Found, horizon: int, wanted: Wanted) -> Stored | None:
+    """A fresh forecast, or None when the look-up must be made again: the series or its version has changed."""
+    try:
+        return await inference.refreshed(found, horizon)
+    except ArtifactDamaged:
+        await stand_in_for_damaged(inference, wanted)
+        return None
+
+
+async def stand_in_for_damaged(inference: Inference, wanted: Wanted) -> None:
+    """Within `except`: settle what serves instead. A version that was asked for by its number has no stand-in."""
+    if wanted.version is not None:
+        raise  # noqa: PLE0704 - the damage that is being handled
+    await inference.weights.find_serving()
+
+
+async def unknown(inference: Inference, sku: str, location: str) -> Problem:
+    """The 404 of a series without sales, which says what is known of its SKU."""
+    async with inference.database.reading() as connection:
+        known = await store.known_of(connection, sku)
+    return Problem("not_found", unknown_detail(sku, location, known))
+
+
+def unknown_detail(sku: str, location: str, known: store.Known) -> str:
+    where = f"at the location {location!r}" if location else "without a location"
+    if known.locations:
+        named = ", ".join(repr(name) for name in known.locations)
+        return f"The SKU {sku!r} has no sales {where}; it has sales at: {named}."
+    if known.is_item:
+        return f"The item {sku!r} has no sales yet, so there is nothing to forecast from; post its first sales."
+    return f"The SKU {sku!r} is not known; post its sales first."
+
+
+async def ready(inference: Inference, at: Current, wanted: Wanted) -> Ready:
+    """With the rows of dependence that sums of days need, which belong to the version that answered."""
+    dependence_NH = None
+    if at.stored.fallback is None and wanted.period != "day" and at.stored.version != SIMPLE:
+        dependence_NH = (await inference.weights.of(at.stored.version)).dependence_NH
+    return Ready(at.found, at.stored, at.horizon, dependence_NH)
+
+
+async def read_one(
+    inference: Inference, rendered: RenderedAnswers, sku: str, location: str, wanted: Wanted
+) -> Rendered:
+    """The answer for one series in JSON bytes, with its ETag."""
+    for _ in range(ATTEMPTS):
+        at = await current(inference, sku, location, wanted)
+        key = (at.stored.series_id, at.stored.version, at.stored.generated_at, at.horizon, wanted, at.stand_in)
+        kept = rendered.get(key)
+        if kept is not None:
+            return kept
+        try:
+            one = await ready(inference, at, wanted)
+        except ArtifactDamaged:
+            await stand_in_for_damaged(inference, wanted)
+        else:
+            answer = answers_of([one], wanted, at.stand_in)[0]
+            return rendered.put(key, json_of(answer, level_names(wanted.levels)))
+    raise Problem("unavailable", "What serves changes faster than it can answer; ask again.")

@@ -1,0 +1,193 @@
+"""What callers ask of forecasts and what they are told: the shapes, and how quantile levels are read.
+
+Answers are written by answers.py from arrays, not through these models; they say in OpenAPI what is written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from app.days import Moment
+from app.errors import Problem
+from app.forecasts.periods import Period
+from app.names import Location, Sku
+
+LONGEST_HORIZON = 365
+DEFAULT_LEVELS = "0.1,0.5,0.9"
+MOST_SERIES = 50_000
+LARGEST_VERSION = 2**31 - 1
+
+Method = Literal["climatology", "few_days", "no_history", "former_champion"]
+Reason = Literal["no_champion", "champion_unavailable", "too_little_history", "not_finite"]
+Horizon = Annotated[int, Field(ge=1, le=LONGEST_HORIZON)]
+Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of every series; `horizon` and `version` None: the champion's."""
+
+    horizon: int | None
+    levels: tuple[float, ...]
+    period: Period
+    version: int | None
+
+
+class Fallback(BaseModel):
+    """Why another than the champion answered."""
+
+    method: Method = Field(
+        description="`climatology`: the series' own quantiles of the last year by weekday; `few_days`: those of the few "
+        "days there are, widened; `no_history`: zeros; `former_champion`: the version that was champion before."
+    )
+    reason: Reason = Field(
+        description="`no_champion`: no version was promoted yet; `champion_unavailable`: its weights are damaged or "
+        "gone; `too_little_history`: too few days with a known quantity; `not_finite`: the network failed on this series."
+    )
+    detail: str = Field(description="The same in a sentence.")
+
+
+class PeriodForecast(BaseModel):
+    """One day, week or month ahead."""
+
+    start: date
+    end: date = Field(description="Inclusive.")
+    complete: bool = Field(description="False when the horizon or the cutoff cuts the week or month.")
+    mean: float = Field(ge=0, description="Expected units; for a week or month the sum of its days' means.")
+    quantiles: dict[str, float] = Field(
+        description="Units by level; for a week or month the quantiles of the sum. They never cross nor go below zero."
+    )
+
+
+class SeriesForecast(BaseModel):
+    """The forecast of one series."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "sku": "A-1",
+                "location": "S1",
+                "cutoff": "2026-11-23",
+                "model_version": 7,
+                "generated_at": "2026-11-24T02:10:31.402113Z",
+                "period": "day",
+                "held_out": [],
+                "forecast": [
+                    {
+                        "start": "2026-11-24",
+                        "end": "2026-11-24",
+                        "complete": True,
+                        "mean": 11.2,
+                        "quantiles": {"0.1": 6.0, "0.5": 11.0, "0.9": 17.0},
+                    }
+                ],
+                "fallback": None,
+            }
+        }
+    )
+
+    sku: str
+    location: str
+    cutoff: date = Field(
+        description="Last day of sales the forecast has seen, inclusive; days without a quantity count."
+    )
+    model_version: int | None = Field(description="The version that answered; null when a simple method did.")
+    generated_at: datetime
+    period: Period
+    held_out: list[date] = Field(description="Days up to the cutoff that are in quarantine.")
+    forecast: list[PeriodForecast]
+    fallback: Fallback | None
+
+
+class SeriesForecasts(BaseModel):
+    """The forecasts of many series, in the order asked for."""
+
+    forecasts: list[SeriesForecast]
+
+
+class SeriesName(BaseModel):
+    """One series; `location` absent or null means `""`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    sku: Sku
+    location: Location = ""
+
+    @field_validator("location", mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: Any) -> Any:
+        return "" if value is None else value
+
+
+class ForecastQuery(BaseModel):
+    """Which series, and what of each: either `series` or `"all": true`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"series": [{"sku": "A-1", "location": "S1"}, {"sku": "A-2"}], "horizon": 14, "quantiles": [0.1, 0.9]},
+                {"all": True, "period": "week"},
+            ]
+        },
+    )
+
+    series: Annotated[list[SeriesName], Field(min_length=1, max_length=MOST_SERIES)] | None = None
+    all: bool = Field(
+        False, description="Every active series: neither ended more than 56 days before the newest, nor discontinued."
+    )
+    changed_since: Moment | None = Field(
+        None, description="With `all`: only series whose forecast was made after this time."
+    )
+    horizon: Horizon | None = Field(None, description="Days ahead; the version's own when absent (28 without one).")
+    quantiles: Annotated[list[float], Field(min_length=1, max_length=99)] | str = Field(
+        DEFAULT_LEVELS, description='Levels from 0.01 to 0.99, as a list or as text like "0.1,0.5,0.9".'
+    )
+    period: Period = "day"
+    model_version: Version | None = Field(None, description="Another version than the champion.")
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "ForecastQuery":
+        if (self.series is not None) == self.all:
+            raise ValueError('give either "series" or "all": true')
+        if self.changed_since is not None and not self.all:
+            raise ValueError('"changed_since" goes with "all": true')
+        return self
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.horizon, levels_of(self.quantiles), self.period, self.model_version)
+
+
+def levels_of(given: str | Sequence[float]) -> tuple[float, ...]:
+    """Quantile levels in ascending order; a 422 for what is not one, or given twice."""
+    return _levels_in(given) if isinstance(given, str) else _checked(tuple(given), "body.quantiles")
+
+
+@lru_cache(maxsize=256)
+def _levels_in(text: str) -> tuple[float, ...]:
+    try:
+        levels = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise _refused("quantiles", f"{text!r} is not a list of numbers such as {DEFAULT_LEVELS}.") from error
+    return _checked(levels, "quantiles")
+
+
+def _checked(levels: tuple[float, ...], field: str) -> tuple[float, ...]:
+    for level in levels:
+        if not 0.01 <= level <= 0.99:
+            raise _refused(field, f"The level {level} is outside 0.01 … 0.99.")
+    if len(set(levels)) < len(levels):
+        raise _refused(field, "A quantile level is given twice.")
+    if len(levels) > 99:
+        raise _refused(field, f"At most 99 quantile levels may be asked for, not {len(levels)}.")
+    return tuple(sorted(levels))
+
+
+def _refused(field: str, detail: str) -> Problem:
+    named = {"row": None, "field": field, "code": "invalid_levels", "detail": detail}
+    return Problem("invalid_request", detail, errors=[named])

@@ -1,0 +1,196 @@
+"""The SQL of forecasts: the look-up that proves freshness, what is known of names, and keeping what was computed.
+
+A stored forecast carries the revisions of the snapshot it was computed from; it is fresh while the series' and the
+calendar's are still the same and its version is the one asked for. No flag says "stale", so none can be wrong.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.engine import begun
+
+SIMPLE = 0
+"""The version under which forecasts of simple methods are stored: no network answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One series' forecast on the grid of levels, H days x Q levels, and the state of the data it was computed from."""
+
+    series_id: int
+    version: int
+    series_revision: int
+    calendar_revision: int
+    cutoff: date
+    mean_H: NDArray[np.float32]
+    quantiles_HQ: NDArray[np.float32]
+    fallback: dict[str, str] | None
+    generated_at: datetime
+
+    @property
+    def horizon(self) -> int:
+        return len(self.mean_H)
+
+
+class StandIn(NamedTuple):
+    """What serves while the champion's weights cannot: another version, or SIMPLE; and why, as a sentence."""
+
+    champion: int
+    version: int
+    why: str
+
+
+class Found(NamedTuple):
+    """One series as the look-up saw it. `version` is the one that answers, `version_horizon` how far it goes."""
+
+    series_id: int
+    sku: str
+    location: str
+    revision: int
+    calendar_revision: int
+    last_day: date | None
+    champion: int | None
+    version: int
+    version_horizon: int | None
+    stored: Stored | None
+
+    @property
+    def is_fresh(self) -> bool:
+        kept = self.stored
+        return (
+            kept is not None
+            and kept.series_revision == self.revision
+            and kept.calendar_revision == self.calendar_revision
+        )
+
+
+# $1 the version asked for (null: the champion); $2 and $3: while the champion is $2, version $3 stands in for it.
+_STATE = """
+    SELECT s.id, s.sku, s.location, s.revision, r.value AS calendar, s.last_day, c.version AS champion,
+           w.version, v.horizon AS version_horizon, f.series_revision, f.calendar_revision, f.cutoff,
+           f.means, f.quantiles, f.fallback::text AS fallback, f.generated_at
+    FROM {series} s
+    CROSS JOIN revisions r
+    LEFT JOIN aliases c ON c.alias = 'champion'
+    CROSS JOIN LATERAL (
+        SELECT coalesce($1::int, CASE WHEN c.version = $2::int THEN $3::int ELSE c.version END, 0) AS version
+    ) w
+    LEFT JOIN versions v ON v.version = w.version
+    LEFT JOIN forecasts f ON f.series_id = s.id AND f.version = w.version
+    WHERE r.name = 'calendar' AND {condition}
+"""
+_ONE = _STATE.format(series="series", condition="s.sku = $4 AND s.location = $5")
+
+
+async def look_up(
+    connection: asyncpg.Connection, sku: str, location: str, *, version: int | None, stand_in: StandIn | None
+) -> Found | None:
+    """One series with its stored forecast, in one statement; None when there is no such series."""
+    row = await connection.fetchrow(_ONE, version, *_replaced(stand_in), sku, location)
+    return None if row is None else _found(row)
+
+
+def _replaced(stand_in: StandIn | None) -> tuple[int | None, int | None]:
+    return (None, None) if stand_in is None else (stand_in.champion, stand_in.version)
+
+
+def _found(row: asyncpg.Record) -> Found:
+    series_id, sku, location, revision, calendar, last_day, champion, version, horizon, kept_revision = row[:10]
+    stored = None
+    if kept_revision is not None:
+        means, quantiles, fallback = row[12], row[13], row[14]
+        mean_H = np.frombuffer(means, "<f4")
+        stored = Stored(
+            series_id=series_id,
+            version=version,
+            series_revision=kept_revision,
+            calendar_revision=row[10],
+            cutoff=row[11],
+            mean_H=mean_H,
+            quantiles_HQ=np.frombuffer(quantiles, "<f4").reshape(len(mean_H), -1),
+            fallback=None if fallback is None else orjson.loads(fallback),
+            generated_at=row[15],
+        )
+    return Found(series_id, sku, location, revision, calendar, last_day, champion, version, horizon, stored)
+
+
+class Known(NamedTuple):
+    """What is known of a SKU that has no sales at the location asked for."""
+
+    locations: list[str]
+    is_item: bool
+
+
+async def known_of(connection: asyncpg.Connection, sku: str, *, limit: int = 100) -> Known:
+    rows = await connection.fetch(
+        "SELECT location FROM series WHERE sku = $1 AND rows > 0 ORDER BY location LIMIT $2", sku, limit
+    )
+    is_item = await connection.fetchval("SELECT EXISTS (SELECT FROM items WHERE sku = $1)", sku)
+    return Known([row[0] for row in rows], is_item)
+
+
+# A snapshot taken earlier never replaces a later one: both revisions only ever grow. Of one and the same snapshot
+# the longer horizon stays. A series deleted meanwhile is left out. Locking the series row as the foreign key does
+# anyway, but before the insert, makes that certain.
+_KEEP = """
+    INSERT INTO forecasts AS kept (series_id, version, series_revision, calendar_revision, cutoff, horizon,
+                                   means, quantiles, fallback, generated_at)
+    SELECT u.series_id, u.version, u.series_revision, u.calendar_revision, u.cutoff, u.horizon,
+           u.means, u.quantiles, u.fallback::jsonb, u.generated_at
+    FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[], $5::date[], $6::int[],
+                $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
+      AS u(series_id, version, series_revision, calendar_revision, cutoff, horizon,
+           means, quantiles, fallback, generated_at)
+    JOIN series s ON s.id = u.series_id
+    ORDER BY u.series_id
+    FOR KEY SHARE OF s
+    ON CONFLICT (series_id, version) DO UPDATE SET
+        series_revision = excluded.series_revision, calendar_revision = excluded.calendar_revision,
+        cutoff = excluded.cutoff, horizon = excluded.horizon, means = excluded.means,
+        quantiles = excluded.quantiles, fallback = excluded.fallback, generated_at = excluded.generated_at
+    WHERE kept.series_revision <= excluded.series_revision AND kept.calendar_revision <= excluded.calendar_revision
+      AND (kept.horizon <= excluded.horizon OR kept.series_revision < excluded.series_revision
+           OR kept.calendar_revision < excluded.calendar_revision)
+"""
+
+
+async def keep(connection: AsyncConnection, forecasts: Sequence[Stored]) -> None:
+    """Store forecasts, unless a newer snapshot's are there. A forecast can be computed again, so the commit need not
+    wait for the disk."""
+    raw = await begun(connection)
+    await raw.execute("SET LOCAL synchronous_commit = off")
+    columns: list[list[Any]] = [
+        [f.series_id for f in forecasts],
+        [f.version for f in forecasts],
+        [f.series_revision for f in forecasts],
+        [f.calendar_revision for f in forecasts],
+        [f.cutoff for f in forecasts],
+        [f.horizon for f in forecasts],
+        [np.ascontiguousarray(f.mean_H, "<f4").tobytes() for f in forecasts],
+        [np.ascontiguousarray(f.quantiles_HQ, "<f4").tobytes() for f in forecasts],
+        [None if f.fallback is None else orjson.dumps(f.fallback).decode() for f in forecasts],
+        [f.generated_at for f in forecasts],
+    ]
+    await raw.execute(_KEEP, *columns)
+
+
+class ArtifactOf(NamedTuple):
+    """Where a version's weights are, or since when they are gone."""
+
+    sha256: str
+    removed_at: datetime | None
+
+
+async def artifact_of(connection: asyncpg.Connection, version: int) -> ArtifactOf | None:
+    row = await connection.fetchrow(
+        "SELECT artifact_sha256, artifact_removed_at FROM versions WHERE version = $1", version
+    )
+    return None if row is None else ArtifactOf(row[0], row[1])
