@@ -84,7 +84,8 @@ async def add_sales(database: Database, *, series: int = 3, days: int = 150, fir
                 text("""
                 WITH one AS (
                     INSERT INTO series (sku, revision, first_day, last_day, rows)
-                    VALUES (:sku, 1, CAST(:first AS date), CAST(:first AS date) + CAST(:days AS int) - 1, CAST(:days AS int)) RETURNING id)
+                    SELECT :sku, 1, CAST(:first AS date), CAST(:first AS date) + CAST(:days AS int) - 1, CAST(:days AS int)
+                    RETURNING id)
                 INSERT INTO sales (series_id, day, post_id, quantity)
                 SELECT id, CAST(:first AS date) + CAST(n AS int) - 1, 1, q
                 FROM one, unnest(CAST(:quantity AS float8[])) WITH ORDINALITY AS u(q, n)"""),
