@@ -29,6 +29,8 @@ class Inference:
     def __init__(self, database: Database, artifacts: str) -> None:
         self.database = database
         self.weights = Weights(database, artifacts)
+        self.refreshed_state: tuple[int | None, ...] | None = None
+        """The state of the data at which the last refresh of everything ended (see refresh.py)."""
         self._thread = ThreadPoolExecutor(1, "inference", initializer=torch.set_num_threads, initargs=(1,))
         self._waiting: dict[tuple[int, int], _Flight] = {}
         self._flying: dict[tuple[int, int], _Flight] = {}

@@ -44,6 +44,7 @@ async def current(inference: Inference, sku: str, location: str, wanted: Wanted)
             stored = await _refreshed(inference, found, horizon, wanted)
         if stored is not None:
             check_horizon(stored, horizon, found.version_horizon)
+            await inference.weights.note_use(stored.version)
             return Current(found, stored, horizon, stand_in)
     raise Problem("unavailable", "The series changes faster than it can be forecast; ask again.")
 

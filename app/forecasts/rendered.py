@@ -33,3 +33,10 @@ class RenderedAnswers:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= len(dropped.body)
         return rendered
+
+
+def names_etag(if_none_match: str, etag: str) -> bool:
+    """Whether an `If-None-Match` header names this answer: `*`, or a list of tags compared weakly (RFC 9110, 13.1.2)."""
+    if if_none_match.strip() == "*":
+        return True
+    return any(tag.strip().removeprefix("W/") == etag for tag in if_none_match.split(","))

@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.catalog.active import ACTIVE_DAYS, not_discontinued
 from app.database.engine import begun
 
 SIMPLE = 0
@@ -77,7 +78,7 @@ _STATE = """
     SELECT s.id, s.sku, s.location, s.revision, r.value AS calendar, s.last_day, c.version AS champion,
            w.version, v.horizon AS version_horizon, f.series_revision, f.calendar_revision, f.cutoff,
            f.means, f.quantiles, f.fallback::text AS fallback, f.generated_at
-    FROM {series} s
+    FROM series s
     CROSS JOIN revisions r
     LEFT JOIN aliases c ON c.alias = 'champion'
     CROSS JOIN LATERAL (
@@ -85,9 +86,24 @@ _STATE = """
     ) w
     LEFT JOIN versions v ON v.version = w.version
     LEFT JOIN forecasts f ON f.series_id = s.id AND f.version = w.version
-    WHERE r.name = 'calendar' AND {condition}
+    WHERE r.name = 'calendar' AND
 """
-_ONE = _STATE.format(series="series", condition="s.sku = $4 AND s.location = $5")
+_ONE = _STATE + "s.sku = $4 AND s.location = $5"
+_MANY = _STATE + "s.id = ANY($4::int[]) AND s.rows > 0"
+
+_FRESH = "(f.series_revision = s.revision AND f.calendar_revision = r.value)"
+
+
+def _active(newest: str) -> str:
+    """SQL that leaves out series which ended long before `newest`, the newest posted day of all, or are discontinued."""
+    return f"s.last_day >= {newest} - {ACTIVE_DAYS} AND {not_discontinued('s.sku', newest)}"
+
+
+# $4 and $5 the series before, $6 the newest day of all, $7 a time (or null), $8 how many.
+_PAGE = f"""{_STATE} (s.sku, s.location) > ($4, $5) AND {_active("$6::date")}
+      AND ($7::timestamptz IS NULL OR {_FRESH} IS NOT TRUE OR f.generated_at > $7)
+    ORDER BY s.sku, s.location LIMIT $8
+"""
 
 
 async def look_up(
@@ -96,6 +112,26 @@ async def look_up(
     """One series with its stored forecast, in one statement; None when there is no such series."""
     row = await connection.fetchrow(_ONE, version, *_replaced(stand_in), sku, location)
     return None if row is None else _found(row)
+
+
+async def look_up_many(connection: asyncpg.Connection, series_ids: Sequence[int], *, version: int) -> dict[int, Found]:
+    """Series by their ids; those that are gone or have no sales are left out."""
+    rows = await connection.fetch(_MANY, version, None, None, series_ids)
+    return {row[0]: _found(row) for row in rows}
+
+
+async def look_up_active(
+    connection: asyncpg.Connection,
+    after: tuple[str, str],
+    *,
+    version: int,
+    newest: date,
+    changed_since: datetime | None,
+    limit: int,
+) -> list[Found]:
+    """The next active series by SKU and location; with `changed_since` those whose forecast is not fresh or newer."""
+    rows = await connection.fetch(_PAGE, version, None, None, *after, newest, changed_since, limit)
+    return [_found(row) for row in rows]
 
 
 def _replaced(stand_in: StandIn | None) -> tuple[int | None, int | None]:
@@ -129,12 +165,23 @@ class Known(NamedTuple):
     is_item: bool
 
 
-async def known_of(connection: asyncpg.Connection, sku: str, *, limit: int = 100) -> Known:
+async def known_of(connection: asyncpg.Connection, sku: str) -> Known:
+    return (await known_of_many(connection, [sku]))[sku]
+
+
+async def known_of_many(connection: asyncpg.Connection, skus: Sequence[str], *, limit: int = 100) -> dict[str, Known]:
+    """What is known of each SKU, at most `limit` locations of each."""
     rows = await connection.fetch(
-        "SELECT location FROM series WHERE sku = $1 AND rows > 0 ORDER BY location LIMIT $2", sku, limit
+        """
+        SELECT asked.sku, ARRAY(SELECT location FROM series s WHERE s.sku = asked.sku AND s.rows > 0
+                                ORDER BY location LIMIT $2),
+               EXISTS (SELECT FROM items WHERE items.sku = asked.sku)
+        FROM (SELECT DISTINCT unnest($1::text[]) AS sku) asked
+        """,
+        skus,
+        limit,
     )
-    is_item = await connection.fetchval("SELECT EXISTS (SELECT FROM items WHERE sku = $1)", sku)
-    return Known([row[0] for row in rows], is_item)
+    return {row[0]: Known(row[1], row[2]) for row in rows}
 
 
 # A snapshot taken earlier never replaces a later one: both revisions only ever grow. Of one and the same snapshot
@@ -180,6 +227,74 @@ async def keep(connection: AsyncConnection, forecasts: Sequence[Stored]) -> None
         [f.generated_at for f in forecasts],
     ]
     await raw.execute(_KEEP, *columns)
+
+
+class Serving(NamedTuple):
+    """The version that answers now, how far it goes, and the newest posted day of all series."""
+
+    champion: int | None
+    version: int
+    version_horizon: int | None
+    newest: date | None
+
+
+async def serving(connection: asyncpg.Connection, *, version: int | None, stand_in: StandIn | None) -> Serving:
+    row = await connection.fetchrow(
+        """
+        SELECT c.version, w.version, v.horizon, (SELECT max(last_day) FROM series)
+        FROM (SELECT) AS one
+        LEFT JOIN aliases c ON c.alias = 'champion'
+        CROSS JOIN LATERAL (
+            SELECT coalesce($1::int, CASE WHEN c.version = $2::int THEN $3::int ELSE c.version END, 0) AS version
+        ) w
+        LEFT JOIN versions v ON v.version = w.version
+        """,
+        version,
+        *_replaced(stand_in),
+    )
+    return Serving(*row)
+
+
+async def ids_of(connection: asyncpg.Connection, names: Sequence[tuple[str, str]]) -> list[int | None]:
+    """The id of each named series that has sales, None for the others, in the order given."""
+    rows = await connection.fetch(
+        """
+        SELECT s.id FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked(sku, location, place)
+        LEFT JOIN series s ON s.sku = asked.sku AND s.location = asked.location AND s.rows > 0
+        ORDER BY asked.place
+        """,
+        [sku for sku, _ in names],
+        [location for _, location in names],
+    )
+    return [row[0] for row in rows]
+
+
+async def stale_ids(connection: asyncpg.Connection, version: int, *, after: int, limit: int) -> list[int]:
+    """Active series whose forecast by this version is absent or not fresh, by id."""
+    rows = await connection.fetch(_STALE, version, after, limit)
+    return [row[0] for row in rows]
+
+
+_STALE = f"""
+    SELECT s.id
+    FROM series s
+    CROSS JOIN revisions r
+    CROSS JOIN (SELECT max(last_day) AS day FROM series) newest
+    LEFT JOIN forecasts f ON f.series_id = s.id AND f.version = $1
+    WHERE r.name = 'calendar' AND s.id > $2 AND {_active("newest.day")} AND {_FRESH} IS NOT TRUE
+    ORDER BY s.id LIMIT $3
+"""
+
+
+async def state_of_data(connection: asyncpg.Connection) -> tuple[int | None, ...]:
+    """What changes whenever a forecast may have become stale: the newest post, the calendar's revision, the champion."""
+    row = await connection.fetchrow(
+        """
+        SELECT (SELECT max(id) FROM posts), (SELECT value FROM revisions WHERE name = 'calendar'),
+               (SELECT version FROM aliases WHERE alias = 'champion')
+        """
+    )
+    return tuple(row)
 
 
 class ArtifactOf(NamedTuple):

@@ -11,12 +11,13 @@ from collections import OrderedDict
 
 import structlog
 
-from app.database.engine import Database
+from app.database.engine import Database, begun
 from app.errors import Problem
 from app.forecasts import store
 from app.forecasts.store import SIMPLE, StandIn
 from app.registry.artifacts import ArtifactMissing
 from app.registry.serving import load_forecaster, serving_version
+from app.registry.store import touch_version
 from models.networks.forecaster import Forecaster
 
 log = structlog.get_logger()
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 KEPT_VERSIONS = 8
 RETRY_SECONDS = 60.0
 """Seconds after which a champion that could not be loaded is tried again: its files may have been put back."""
+
+NOTE_SECONDS = 3600.0
 
 
 class Weights:
@@ -33,6 +36,7 @@ class Weights:
         self._database = database
         self._location = location
         self._loaded: OrderedDict[int, Forecaster] = OrderedDict()
+        self._noted: dict[int, float] = {}
         self._lock = asyncio.Lock()
         self._look_at = 0.0
         self.stand_in: StandIn | None = None
@@ -69,6 +73,14 @@ class Weights:
             except Problem as problem:
                 log.warning("champion_not_loaded", detail=problem.detail)
         return self.stand_in
+
+    async def note_use(self, version: int) -> None:
+        """Let retention know, once an hour, that this version is still asked for."""
+        if version == SIMPLE or self._noted.get(version, -math.inf) > time.monotonic() - NOTE_SECONDS:
+            return
+        self._noted[version] = time.monotonic()
+        async with self._database.transaction() as connection:
+            await touch_version(await begun(connection), version)
 
     def _remember(self, version: int, forecaster: Forecaster) -> None:
         self._loaded[version] = forecaster

@@ -1,6 +1,5 @@
 """What is answered while no network may: named, from one day of history on, up to a year ahead."""
 
-
 import httpx
 
 from app.database.engine import Database

@@ -1,0 +1,150 @@
+"""Many forecasts at once, streamed: batches are looked up, brought up to date and written one after the other.
+
+Whatever can be wrong with a request is found before the first byte. No connection is held while bytes are sent, and
+no more than one batch is in memory.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from app.errors import Problem
+from app.forecasts import store
+from app.forecasts.answers import Ready, answers_of
+from app.forecasts.compute import DEFAULT_HORIZON
+from app.forecasts.formats import Writer, writer
+from app.forecasts.inference import BATCH, Inference
+from app.forecasts.reading import ATTEMPTS, check_version, is_short, stand_in_for_damaged, too_far, unknown_detail
+from app.forecasts.schemas import ForecastQuery, SeriesName, Wanted
+from app.forecasts.store import SIMPLE, Found, Serving, StandIn, Stored
+from app.registry.artifacts import ArtifactDamaged
+from models.networks.forecaster import Forecaster
+
+
+class Plan(NamedTuple):
+    """Who answers a whole query: one version from the first series to the last, however long it takes."""
+
+    wanted: Wanted
+    serving: Serving
+    horizon: int
+    forecaster: Forecaster | None
+    stand_in: StandIn | None
+
+
+async def forecast_file(inference: Inference, query: ForecastQuery, media_type: str) -> AsyncIterator[bytes]:
+    """The pieces of the answer. Raises Problem before it returns, and computes the first piece before that."""
+    wanted = query.wanted()
+    plan = await _plan(inference, wanted)
+    if query.series is not None:
+        batches = _listed(inference, await _ids(inference, query.series), plan)
+    else:
+        batches = _active(inference, query, plan)
+    pieces = _written(inference, plan, batches, writer(media_type, wanted.levels))
+    first = await anext(pieces)
+    return _chained(first, pieces)
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for piece in rest:
+        if piece:
+            yield piece
+
+
+async def _plan(inference: Inference, wanted: Wanted) -> Plan:
+    for _ in range(ATTEMPTS):
+        stand_in = await inference.weights.present_stand_in()
+        async with inference.database.reading() as connection:
+            serving = await store.serving(connection, version=wanted.version, stand_in=stand_in)
+        check_version(wanted, serving.version_horizon)
+        horizon = wanted.horizon or serving.version_horizon or DEFAULT_HORIZON
+        if serving.version_horizon is not None and horizon > serving.version_horizon:
+            raise too_far(horizon, serving.version, serving.version_horizon)
+        try:
+            forecaster = None if serving.version == SIMPLE else await inference.weights.of(serving.version)
+        except ArtifactDamaged:
+            await stand_in_for_damaged(inference, wanted)
+        else:
+            return Plan(wanted, serving, horizon, forecaster, stand_in)
+    raise Problem("unavailable", "What serves changes faster than it can answer; ask again.")
+
+
+async def _ids(inference: Inference, asked: Sequence[SeriesName]) -> list[int]:
+    """The series asked for; a 404 that names every one that has no sales."""
+    names = [(one.sku, one.location) for one in asked]
+    async with inference.database.reading() as connection:
+        ids = await store.ids_of(connection, names)
+        missing = [row for row, series_id in enumerate(ids) if series_id is None]
+        known = await store.known_of_many(connection, [names[row][0] for row in missing]) if missing else {}
+    if missing:
+        details = [unknown_detail(*names[row], known[names[row][0]]) for row in missing]
+        errors = [
+            {"row": row, "field": "series", "code": "unknown_series", "detail": detail}
+            for row, detail in zip(missing, details, strict=True)
+        ]
+        more = f" {len(missing) - 1} more are not known either." if len(missing) > 1 else ""
+        raise Problem("not_found", details[0] + more, errors=errors)
+    return [series_id for series_id in ids if series_id is not None]
+
+
+async def _listed(inference: Inference, ids: Sequence[int], plan: Plan) -> AsyncIterator[list[Found]]:
+    """The series asked for, in that order; one that is deleted meanwhile is left out."""
+    for first in range(0, len(ids), BATCH):
+        part = ids[first : first + BATCH]
+        async with inference.database.reading() as connection:
+            found = await store.look_up_many(connection, part, version=plan.serving.version)
+        yield [found[series_id] for series_id in part if series_id in found]
+
+
+async def _active(inference: Inference, query: ForecastQuery, plan: Plan) -> AsyncIterator[list[Found]]:
+    """Every active series, by SKU and location."""
+    after = ("", "")
+    while plan.serving.newest is not None:
+        async with inference.database.reading() as connection:
+            found = await store.look_up_active(
+                connection,
+                after,
+                version=plan.serving.version,
+                newest=plan.serving.newest,
+                changed_since=query.changed_since,
+                limit=BATCH,
+            )
+        if found:
+            yield found
+            after = (found[-1].sku, found[-1].location)
+        if len(found) < BATCH:
+            return
+
+
+async def _written(
+    inference: Inference, plan: Plan, batches: AsyncIterator[list[Found]], to: Writer
+) -> AsyncIterator[bytes]:
+    async for batch in batches:
+        fresh = await _up_to_date(inference, plan, batch)
+        dependence_NH = None if plan.forecaster is None else plan.forecaster.dependence_NH
+        ready = [
+            Ready(found, stored, plan.horizon, None if stored.fallback is not None else dependence_NH)
+            for found in batch
+            if (stored := fresh.get(found.series_id)) is not None
+        ]
+        yield await asyncio.to_thread(_rendered, ready, plan, to)
+    yield to.end()
+
+
+def _rendered(ready: Sequence[Ready], plan: Plan, to: Writer) -> bytes:
+    return to.batch(answers_of(ready, plan.wanted, plan.stand_in))
+
+
+async def _up_to_date(inference: Inference, plan: Plan, batch: Sequence[Found]) -> dict[int, Stored]:
+    """The forecasts of a batch, those computed that were not fresh."""
+    fresh: dict[int, Stored] = {}
+    stale: list[int] = []
+    for found in batch:
+        if found.stored is not None and found.is_fresh and not is_short(found.stored, plan.horizon):
+            fresh[found.series_id] = found.stored
+        else:
+            stale.append(found.series_id)
+    if stale:
+        fresh |= await inference.compute(sorted(set(stale)), plan.serving.version, plan.horizon)
+    return fresh

@@ -1,0 +1,55 @@
+"""Recomputing what is no longer fresh, so that reads find it ready: called by the worker while it has nothing better to do."""
+
+from collections.abc import Callable
+
+import structlog
+
+from app.forecasts import store
+from app.forecasts.inference import BATCH, Inference
+from app.forecasts.store import SIMPLE
+from app.registry.artifacts import ArtifactDamaged
+
+log = structlog.get_logger()
+
+
+async def refresh_stale(inference: Inference, *, proceed: Callable[[], bool] = lambda: True) -> int:
+    """Bring the serving version's forecasts of all active series up to date, each batch committed; returns how many.
+
+    `proceed` is asked between batches: False ends it early. Does nothing without a version that serves (simple methods
+    are computed when read), and next to nothing when no post, calendar change or promotion came since it last ended.
+    """
+    async with inference.database.reading() as connection:
+        state = await store.state_of_data(connection)
+    if state == inference.refreshed_state:
+        return 0
+    version = await _serving(inference)
+    if version is None:
+        return 0
+    refreshed, after = 0, 0
+    while proceed():
+        async with inference.database.reading() as connection:
+            stale = await store.stale_ids(connection, version, after=after, limit=BATCH)
+        if not stale:
+            inference.refreshed_state = state
+            break
+        refreshed += len(await inference.compute(stale, version, 1))
+        after = stale[-1]
+    if refreshed:
+        log.info("forecasts_refreshed", version=version, series=refreshed)
+    return refreshed
+
+
+async def _serving(inference: Inference) -> int | None:
+    """The champion or what stands in for it, loaded; None when that is a simple method."""
+    stand_in = await inference.weights.present_stand_in()
+    async with inference.database.reading() as connection:
+        serving = await store.serving(connection, version=None, stand_in=stand_in)
+    if serving.version == SIMPLE:
+        return None
+    try:
+        await inference.weights.of(serving.version)
+    except ArtifactDamaged:
+        await inference.weights.find_serving()
+        stand_in = inference.weights.stand_in
+        return stand_in.version or None if stand_in is not None and stand_in.champion == serving.champion else None
+    return serving.version
