@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from app.database.embedded.home import Account, EmbeddedPostgresError, account, binary, service_user
+from app.database.embedded.home import Account, EmbeddedPostgresError, account, binary, service_user, sync_method
 
 MAJOR = "18"
 ADMIN, ROLE, DATABASE = "postgres", "shelfcast", "shelfcast"
@@ -151,6 +151,7 @@ async def _initdb(target: Path, owner: Account) -> None:
         *owner.switch,
         str(binary("initdb")),
         *_INITDB,
+        f"--sync-method={sync_method()}",
         "-D",
         str(target),
         stdin=asyncio.subprocess.DEVNULL,

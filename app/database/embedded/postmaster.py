@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from app.database.embedded.cluster import Cluster, PidFile, process_environment
-from app.database.embedded.home import PORT, EmbeddedPostgresError, account, binary
+from app.database.embedded.home import PORT, EmbeddedPostgresError, account, binary, sync_method
 
 _POLL_SECONDS = 0.02
 _READY_SECONDS = 600.0  # a crash recovery that replays all of max_wal_size takes minutes on a slow disk
@@ -138,6 +138,7 @@ def settings(cluster: Cluster, sockets: Path) -> dict[str, str | int]:
         "fsync": "on",
         "full_page_writes": "on",
         "synchronous_commit": "on",
+        "recovery_init_sync_method": sync_method(),
         # A small machine that it shares with the service.
         "max_connections": 100,
         "shared_buffers": "256MB",
