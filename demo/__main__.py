@@ -24,15 +24,20 @@ START_SECONDS = 120
 
 
 def main() -> int:
+    log_file = ClientSettings().home.absolute() / "demo" / "service.log"
+    log_file.parent.mkdir(parents=True, exist_ok=True)
     # In a session of its own: Ctrl-C reaches only this process, which then stops the service in order.
-    service = subprocess.Popen([sys.executable, "-m", "app.cli", "serve"], start_new_session=True)
+    with log_file.open("ab") as log:
+        command = [sys.executable, "-m", "app.cli", "serve"]
+        service = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        client = wait_until_ready(service)
+        client = wait_until_ready(service, log_file)
         load_sales(client)
         version = train(client)
         show_forecasts(client, version)
-        show.console.print(f"\nThe service runs on {client.settings.base_url} (docs at /docs). Ctrl-C stops it.")
+        show.console.print(f"\nThe service runs on {client.settings.base_url} (its page: /docs, its log: {log_file}).")
+        show.console.print("Ctrl-C stops it.")
         return service.wait()
     except KeyboardInterrupt:
         return 0
@@ -47,12 +52,13 @@ class DemoError(Exception):
     """The demo cannot go on; the message says why."""
 
 
-def wait_until_ready(service: subprocess.Popen[bytes]) -> Client:
+def wait_until_ready(service: subprocess.Popen[bytes], log_file: Path) -> Client:
     client = Client()
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if service.poll() is not None:
-            raise DemoError("The service did not start; its own words stand above.")
+            last_words = "\n".join(log_file.read_text().splitlines()[-5:])
+            raise DemoError(f"The service did not start. The end of {log_file}:\n{last_words}")
         try:
             if client.http.get("/readyz").status_code == 200 and client.settings.read_key() is not None:
                 return Client()

@@ -14,7 +14,7 @@ from app.config import ClientSettings
 TIMEOUT = httpx.Timeout(10, read=900, write=900)
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a defect
+class Refused(Exception):
     """The service answered with a problem."""
 
     def __init__(self, response: httpx.Response) -> None:

@@ -27,7 +27,7 @@ def metrics(model: Mapping[str, Any]) -> None:
     shown = Table(
         title=f"version {model['version']} ({model['architecture']}) on held-out windows", title_justify="left"
     )
-    shown.add_column("")
+    shown.add_column("", no_wrap=True)
     scored = {name: values for name, values in found.items() if isinstance(values, Mapping) and "wql" in values}
     names = [metric for metric in METRICS if any(metric in values for values in scored.values())]
     for name in names:
@@ -54,23 +54,28 @@ def forecast_table(forecast: Mapping[str, Any]) -> None:
 
 def plot(sales: Sequence[Mapping[str, Any]], forecast: Mapping[str, Any], *, title: str, days: int = 56) -> None:
     """The last days of sales, then the median between the lowest and the highest level asked for."""
-    past = [row["quantity"] for row in sales][-days:]
     ahead = forecast["forecast"]
     levels = sorted(ahead[0]["quantiles"], key=float)
-    x_past = list(range(-len(past) + 1, 1))
-    x_ahead = list(range(1, len(ahead) + 1))
-    plotext.clear_figure()
-    plotext.theme("clear")
-    plotext.plot_size(min(console.width, 110), 18)
-    known = [(x, y) for x, y in zip(x_past, past, strict=True) if y is not None]
-    plotext.plot([x for x, _ in known], [y for _, y in known], label="sales", marker="dot")
-    for level in (levels[0], levels[-1]):
-        plotext.plot(x_ahead, [day["quantiles"][level] for day in ahead], label=f"level {level}", marker="·")
     middle = min(levels, key=lambda level: abs(float(level) - 0.5))
-    plotext.plot(x_ahead, [day["quantiles"][middle] for day in ahead], label=f"level {middle}", marker="braille")
-    plotext.title(title)
-    plotext.xlabel(f"days from {forecast['cutoff']}")
-    plotext.show()
+    past = [row["quantity"] for row in sales][-days:]
+    known = [(day - len(past) + 1, quantity) for day, quantity in enumerate(past) if quantity is not None]
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(min(console.width, 110), 18)
+    figure.title(title)
+    figure.label(f"days from {forecast['cutoff']}")
+    _curve([x for x, _ in known], [y for _, y in known], label="sales", marker="braille")
+    x_ahead = list(range(1, len(ahead) + 1))
+    for level, marker in ((levels[0], "dot"), (levels[-1], "dot"), (middle, "hd")):
+        _curve(x_ahead, [step["quantiles"][level] for step in ahead], label=f"level {level}", marker=marker)
+    figure.show(colorless=not console.is_terminal)
+
+
+def _curve(x: Sequence[float], y: Sequence[float], *, label: str, marker: str) -> None:
+    signal = plotext.figure.signal(list(x), list(y), marker=marker)
+    signal.lines()
+    signal.label(label)
+    plotext.figure.draw(signal)
 
 
 def _cell(value: Any) -> str:
