@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from app.errors import Problem
+
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
@@ -34,6 +36,14 @@ def parse_moment(value: object) -> datetime:
         return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise PydanticCustomError("time_not_valid", "there is no time {value}", {"value": value}) from None
+
+
+def check_ordered(first: date | None, last: date | None) -> None:
+    """A 422 when the query's `from` is after its `to`."""
+    if first is not None and last is not None and first > last:
+        detail = f"from ({first}) is after to ({last})."
+        error = {"row": None, "field": "query.from", "code": "days_reversed", "detail": detail}
+        raise Problem("invalid_request", detail, errors=[error])
 
 
 Day = Annotated[date, BeforeValidator(parse_day), WithJsonSchema({"type": "string", "format": "date"})]

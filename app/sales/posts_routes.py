@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import Caller, require
 from app.database.engine import Database
-from app.days import Day, Moment
+from app.days import Day, Moment, check_ordered
 from app.errors import Problem
 from app.idempotency import once
 from app.names import Location, Sku
@@ -29,9 +29,7 @@ def asked_sales(
     first: Annotated[Day | None, Query(alias="from", description="First day, inclusive.")] = None,
     last: Annotated[Day | None, Query(alias="to", description="Last day, inclusive.")] = None,
 ) -> SalesFilter:
-    if first is not None and last is not None and first > last:
-        detail = f"from ({first}) is after to ({last})."
-        raise Problem("invalid_request", detail, errors=[_wrong_query("from", "days_reversed", detail)])
+    check_ordered(first, last)
     return SalesFilter(sku, location, first, last)
 
 
@@ -65,7 +63,8 @@ async def delete_sales(
     """Delete what GET with the same parameters lists. At least one is needed. `POST /v1/posts/{post_id}/undo` brings it back."""
     if wanted.is_empty:
         detail = "Say what to delete: give at least one of sku, location, from, to."
-        raise Problem("invalid_request", detail, errors=[_wrong_query("sku", "missing", detail)])
+        error = {"row": None, "field": "query.sku", "code": "missing", "detail": detail}
+        raise Problem("invalid_request", detail, errors=[error])
     async with database_of(request).transaction() as connection:
         deleted, post_id = await reading.delete_sales(connection, wanted, key_id=caller.key_id)
     return json_of({"deleted": deleted, "post_id": post_id})
@@ -100,10 +99,6 @@ async def undo_post(
         return json_of(await posts.undo_post(connection, post_id, key_id=caller.key_id))
 
     return await once(request, caller, effect)
-
-
-def _wrong_query(name: str, code: str, detail: str) -> dict[str, Any]:
-    return {"row": None, "field": f"query.{name}", "code": code, "detail": detail}
 
 
 def database_of(request: Request) -> Database:
