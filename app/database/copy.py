@@ -52,6 +52,11 @@ def int_array(values: Iterable[int] | NDArray[np.integer[Any]]) -> str:
     return "'{" + ",".join([str(int(value)) for value in values]) + "}'::int[]"
 
 
+def text_literal(value: str) -> str:
+    """An SQL literal of a text, for queries that cannot take parameters. The server's standard strings know no escape."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def encoded(columns: Sequence[tuple[Kind, NDArray[Any]]]) -> bytes:
     """Rows in the binary format, without header and trailer. NaN in a float column is NULL."""
     nulls = [np.isnan(values) if kind.startswith("float") else None for kind, values in columns]

@@ -219,6 +219,7 @@ calendar = Table(
     Column("covariates", JSONB, nullable=False, server_default="{}"),
     _timestamp("updated_at", nullable=False, default_now=True),
     UniqueConstraint("date", "sku", "location", postgresql_nulls_not_distinct=True),
+    Index(None, "sku", "location", "date"),  # the days of one series, read with every forecast
     _finite("price"),
     _finite("promo", "<= 1"),
 )

@@ -47,6 +47,7 @@ def upgrade() -> None:
             "date", "sku", "location", name=op.f("uq_calendar_date_sku_location"), postgresql_nulls_not_distinct=True
         ),
     )
+    op.create_index(op.f("ix_calendar_sku_location_date"), "calendar", ["sku", "location", "date"], unique=False)
     op.create_table(
         "items",
         sa.Column("sku", sa.Text(), nullable=False),
@@ -400,6 +401,7 @@ def downgrade() -> None:
     op.drop_table("replaced_sales")
     op.drop_table("locations")
     op.drop_table("items")
+    op.drop_index(op.f("ix_calendar_sku_location_date"), table_name="calendar")
     op.drop_table("calendar")
     op.drop_table("api_keys")
     op.execute("DROP FUNCTION versions_never_change()")

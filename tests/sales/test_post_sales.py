@@ -1,10 +1,9 @@
 """Posting sales over HTTP: what is stored, what is counted, what is refused."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
-import pytest
 
 from app.database.engine import Database
 

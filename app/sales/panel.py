@@ -1,0 +1,223 @@
+"""Sales read out of Postgres as the arrays that the engine learns and forecasts from, each from one snapshot.
+
+`read_panel` is all of it, for training; `read_context` the newest days of some series, for forecasts. Both merge what the
+calendar says of past days and of those ahead. The one rule for a covariate: what a day's own row says wins over the calendar.
+
+Shapes: S series, T days, N rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import asyncpg
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.database.copy import Kind, copy_out, int_array
+from app.database.engine import begun
+from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, single
+from models.panel import Panel, panel_from_columns
+
+AHEAD_DAYS = 400  # days after the last sale for which a training panel carries what is already known
+_EPOCH = date(1970, 1, 1).toordinal()
+_COLUMNS = ("quantity", "price", "promo", "in_stock")
+_VALUES = ", ".join(f"coalesce(s.{name}, 'NaN')" for name in _COLUMNS)
+_KINDS: list[Kind] = ["int4", "date", "float8", "float8", "float8", "float8"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A panel and what it stands for: cutoff (inclusive), rows, and the revisions of the snapshot it was read from."""
+
+    panel: Panel
+    series_ids: NDArray[np.int64]
+    cutoff: date
+    rows: int
+    revisions: NDArray[np.int64]
+    calendar_revision: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """S series, each with its own cutoff (an index of the panel's days) and the revision it was read at."""
+
+    series_ids: list[int]
+    revisions: list[int]
+    last_days: list[date]
+    calendar_revision: int
+    panel: Panel
+    cutoff_S: NDArray[np.int64]
+
+
+async def read_panel(
+    connection: AsyncConnection,
+    *,
+    series_ids: Sequence[int] | None = None,
+    since: date | None = None,
+    ahead: int = AHEAD_DAYS,
+) -> TrainingData | None:
+    """All sales, or those of some series or from a day on; None when there are none. Give it a snapshot's connection.
+
+    Covariates that nobody has ever given are left out. Known ahead are price, promo, open, event and every calendar covariate
+    with a value after the last day of sales; past ones are in_stock and the other calendar covariates.
+    """
+    driver = await begun(connection)
+    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL jit = off")
+    series = await _series(driver, series_ids)
+    calendar_revision = await _calendar_revision(driver)
+    series_N, day_N, *values = await copy_out(driver, _sales_query(series_ids, since), _KINDS)
+    if not len(series_N):
+        return None
+    ids, first, last = np.unique(series_N), int(day_N.min()), int(day_N.max())
+    with_rows = set(ids.tolist())
+    kept = [row for row in series if row["id"] in with_rows]
+    columns = dict(zip(_COLUMNS, map(single, values), strict=True))
+    panel = panel_from_columns(
+        np.searchsorted(ids, series_N),
+        day_N - first,
+        columns["quantity"],
+        keys=[(row["sku"], row["location"]) for row in kept],
+        start=np.datetime64(first, "D"),
+        days=last - first + 1,
+        known={name: columns[name] for name in ("price", "promo") if _any(columns[name])},
+        past={"in_stock": columns["in_stock"]} if _any(columns["in_stock"]) else {},
+        ahead=ahead,
+    )
+    if calendar_revision:
+        names = await covariate_names(driver)
+        said = await calendar_values(driver, _places(kept), first, panel.days + ahead, names=names)
+        panel = _with_calendar(panel, said, names)
+    revisions = np.array([row["revision"] for row in kept], np.int64)
+    return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision)
+
+
+async def read_context(
+    connection: AsyncConnection,
+    series_ids: Sequence[int],
+    *,
+    days: int,
+    ahead: int,
+    known: Sequence[str] = (),
+    past: Sequence[str] = (),
+) -> Context | None:
+    """The last `days` days of each series up to its own last day, and the covariates that a forecaster asks for by name.
+
+    Series without rows are left out; None when all are. A covariate without a value is there as NaN.
+    """
+    driver = await begun(connection)
+    rows = await driver.fetch(
+        "SELECT id, sku, location, revision, last_day FROM series WHERE id = ANY($1::int[]) AND rows > 0 ORDER BY id",
+        series_ids,
+    )
+    if not rows:
+        return None
+    calendar_revision = await _calendar_revision(driver)
+    last_S = np.array([row["last_day"].toordinal() - _EPOCH for row in rows], np.int64)
+    first, width = int(last_S.min()) - days + 1, int(last_S.max() - last_S.min()) + days
+    ids = np.array([row["id"] for row in rows], np.int64)
+    series_N, day_N, *values = await _newest(driver, ids, days)
+    columns = dict(zip(_COLUMNS, map(single, values), strict=True))
+    nothing = np.full(len(series_N), np.nan, np.float32)
+    panel = panel_from_columns(
+        np.searchsorted(ids, series_N),
+        day_N - first,
+        columns["quantity"],
+        keys=[(row["sku"], row["location"]) for row in rows],
+        start=np.datetime64(first, "D"),
+        days=width,
+        known={name: columns[name] if name in ("price", "promo") else nothing for name in known},
+        past={name: columns[name] if name == "in_stock" else nothing for name in past},
+        ahead=ahead,
+    )
+    if calendar_revision and (known or past):
+        names = [name for name in (*known, *past) if name not in (*BUILT_IN, "in_stock")]
+        said = await calendar_values(driver, _places(rows), first, width + ahead, names=names)
+        _merge(panel, said)
+    elif "open" in known:
+        panel.known["open"][:] = 1
+    if not calendar_revision and "event" in known:
+        panel.known["event"][:] = 0
+    return Context(
+        ids.tolist(),
+        [row["revision"] for row in rows],
+        [row["last_day"] for row in rows],
+        calendar_revision,
+        panel,
+        last_S - first,
+    )
+
+
+async def _series(driver: asyncpg.Connection, ids: Sequence[int] | None) -> list[asyncpg.Record]:
+    rows: list[asyncpg.Record] = await driver.fetch(
+        "SELECT id, sku, location, revision FROM series WHERE $1::int[] IS NULL OR id = ANY($1) ORDER BY id", ids
+    )
+    return rows
+
+
+async def _calendar_revision(driver: asyncpg.Connection) -> int:
+    """0 until the calendar, an item or a location was first written: then there is nothing to merge."""
+    return int(await driver.fetchval("SELECT coalesce(max(value), 0) FROM revisions WHERE name = 'calendar'"))
+
+
+def _sales_query(ids: Sequence[int] | None, since: date | None) -> str:
+    """All sales of some series, or of all, from a day on."""
+    wanted = [f"s.series_id = ANY({int_array(ids)})"] if ids is not None else []
+    wanted += [f"s.day >= DATE '{since.isoformat()}'"] if since is not None else []
+    return f"SELECT s.series_id, s.day, {_VALUES} FROM sales s WHERE {' AND '.join(wanted) or 'true'}"
+
+
+async def _newest(driver: asyncpg.Connection, ids: NDArray[np.int64], days: int) -> list[NDArray[Any]]:
+    """The newest days of each series. One series is fetched by a prepared statement, which beats a COPY that is planned anew."""
+    newest = (
+        f"SELECT s.series_id, s.day - DATE '1970-01-01', {_VALUES} FROM series x JOIN sales s ON s.series_id = x.id"
+        " AND s.day > x.last_day - {days} AND s.day <= x.last_day WHERE x.id {ids}"
+    )
+    if len(ids) == 1:
+        rows = await driver.fetch(newest.format(days="$2::int", ids="= $1::int"), int(ids[0]), days)
+        columns = np.array([tuple(row) for row in rows], np.float64).reshape(len(rows), len(_KINDS))
+        return [columns[:, 0].astype(np.int64), columns[:, 1].astype(np.int64), *columns[:, 2:].T]
+    kinds: list[Kind] = ["int4", "int4", *_KINDS[2:]]
+    return await copy_out(driver, newest.format(days=int(days), ids=f"= ANY({int_array(ids)})"), kinds)
+
+
+def _with_calendar(panel: Panel, said: dict[str, Floats], names: Sequence[str]) -> Panel:
+    """The panel with what the calendar says; covariates that it never mentions stay out."""
+    for name in BUILT_IN:
+        if name not in panel.known and _any(said[name]):
+            panel.known[name] = np.full(said[name].shape, np.nan, np.float32)
+    for name in names:
+        if _any(said[name][:, panel.days :]):
+            panel.known[name] = np.full(said[name].shape, np.nan, np.float32)
+        elif _any(said[name]):
+            panel.past[name] = np.full(panel.quantity_ST.shape, np.nan, np.float32)
+    _merge(panel, said)
+    return panel
+
+
+def _merge(panel: Panel, said: dict[str, Floats]) -> None:
+    """Fill what sales rows left open with what the calendar says. A day is open, and without event, unless it says otherwise."""
+    if "open" in panel.known:
+        said["open"] = np.nan_to_num(said["open"], nan=1.0)
+    if "event" in panel.known:
+        said["event"] = np.nan_to_num(said["event"], nan=0.0)
+    for covariates in (panel.known, panel.past):
+        for name, values in covariates.items():
+            if name in said:
+                open_ = np.isnan(values)
+                values[open_] = said[name][:, : values.shape[1]][open_]
+
+
+def _places(rows: Sequence[asyncpg.Record]) -> Places:
+    ids = np.array([row["id"] for row in rows], np.int64)
+    return Places(ids, [row["sku"] for row in rows], [row["location"] for row in rows])
+
+
+def _any(values: NDArray[Any]) -> bool:
+    return bool((~np.isnan(values)).any())
+
+
+def _day(number: int) -> date:
+    return date.fromordinal(number + _EPOCH)
