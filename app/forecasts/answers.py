@@ -96,7 +96,7 @@ def who_answers(
         return None, {"method": method, "reason": "champion_unavailable", "detail": stand_in.why}
     if stored.fallback is not None:
         return None, stored.fallback
-    if stand_in is not None and wanted.version is None and stored.version == stand_in.version:
+    if stand_in is not None and wanted.version is None and stand_in[:2] == (found.champion, stored.version):
         said = {"method": "former_champion", "reason": "champion_unavailable", "detail": stand_in.why}
         return stored.version, said
     return stored.version, None

@@ -21,7 +21,7 @@ ATTEMPTS = 8
 
 
 class Current(NamedTuple):
-    """A series with a forecast that was fresh when it was looked up, and the stand-in it was looked up with."""
+    """A series with a forecast that was fresh when it was looked up, and what stood in for its champion then."""
 
     found: Found
     stored: Stored
@@ -45,7 +45,8 @@ async def current(inference: Inference, sku: str, location: str, wanted: Wanted)
         if stored is not None:
             check_horizon(stored, horizon, found.version_horizon)
             await inference.weights.note_use(stored.version)
-            return Current(found, stored, horizon, stand_in)
+            applies = stand_in is not None and stand_in.champion == found.champion
+            return Current(found, stored, horizon, stand_in if applies else None)
     raise Problem("unavailable", "The series changes faster than it can be forecast; ask again.")
 
 
