@@ -58,9 +58,11 @@ def deserialise(weights: bytes, description: dict[str, Any]) -> Forecaster:
             forecaster.twin = _forecaster(
                 "twin", tensors, config, description["twin_keys"], description["twin_trained_until"]
             )
+    except CheckpointError:
+        raise
     except ConfigError as error:
         raise CheckpointError(f"The configuration cannot be used: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"The description is incomplete or misshapen: {error!r}.") from error
     if tensors:
         raise CheckpointError(f"The weights hold surplus tensors: {sorted(tensors)[:5]}.")

@@ -34,7 +34,7 @@ class Features:
 
 
 class FeatureStatistics(nn.Module):
-    """Constants of the features, fitted on training days: usual covariate values, usual scale, the floor of scales."""
+    """Constants of the features, fitted on training days: usual covariate values, scales and sales."""
 
     def __init__(self, covariates: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class FeatureStatistics(nn.Module):
         self.register_buffer("spread_K", torch.ones(covariates))
         self.register_buffer("log_scale_centre", torch.zeros(()))
         self.register_buffer("log_scale_spread", torch.ones(()))
-        self.register_buffer("scale_floor", torch.ones(()))
+        self.register_buffer("usual_sale", torch.ones(()))
         self.register_buffer("error_mean", torch.ones(()))
         self.register_buffer("annual", torch.zeros(()))
 
@@ -50,7 +50,7 @@ class FeatureStatistics(nn.Module):
     spread_K: Tensor
     log_scale_centre: Tensor
     log_scale_spread: Tensor
-    scale_floor: Tensor
+    usual_sale: Tensor
     error_mean: Tensor
     annual: Tensor
 
@@ -70,7 +70,7 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
     cap_B = _outlier_cap(ordered_BM, positive_B)
     quantity_BM = torch.minimum(raw_BM, cap_B[:, None])
     sums = _Sums(quantity_BM, observed_BM, horizon)
-    scale_B = _scale(sums, quantity_BM, positive_B, statistics.scale_floor)
+    scale_B = _scale(sums, quantity_BM, observed_B, positive_B, usual_sale=statistics.usual_sale)
     scaled_BM = quantity_BM / scale_B[:, None]
     error_B = _seasonal_error(scaled_BM, observed_BM)
     known_BPC, past_BLC = _covariates(windows, statistics, context_length)
@@ -139,15 +139,18 @@ def _outlier_cap(ordered_BM: Tensor, positive_B: Tensor) -> Tensor:
     return (5.0 * _pick(ordered_BM, positive_B, (0.9,)).squeeze(1)).clamp(min=0)
 
 
-def _scale(sums: _Sums, quantity_BM: Tensor, positive_B: Tensor, floor: Tensor) -> Tensor:
-    """Mean of the last 56 days, shrunk to the year's mean by 28 days' weight, at least a tenth of a usual sale."""
+def _scale(sums: _Sums, quantity_BM: Tensor, observed_B: Tensor, positive_B: Tensor, *, usual_sale: Tensor) -> Tensor:
+    """Mean of the last 56 days, shrunk to the year's mean by 28 days' weight, at least a tenth of a usual sale.
+
+    A series that has never sold gets the most it may sell unnoticed: one usual sale of the panel in n + 1 days.
+    """
     recent = TRAILING_DAYS.index(56)
     total_B, count_B = sums.total_B3N[:, 0, recent], sums.total_B3N[:, 1, recent]
     year_B = sums.mean_BN[:, TRAILING_DAYS.index(364)]
     shrunk_B = (total_B + 28.0 * year_B) / (count_B + 28.0)
-    usual_B = quantity_BM.sum(1) / positive_B.clamp(min=1)
-    scale_B = torch.maximum(shrunk_B, 0.1 * usual_B)
-    return torch.where(positive_B > 0, scale_B, floor).clamp(min=1e-6)
+    own_sale_B = quantity_BM.sum(1) / positive_B.clamp(min=1)
+    scale_B = torch.maximum(shrunk_B, 0.1 * own_sale_B)
+    return torch.where(positive_B > 0, scale_B, usual_sale / (observed_B + 1.0)).clamp(min=1e-6)
 
 
 def _seasonal_error(scaled_BM: Tensor, observed_BM: Tensor) -> Tensor:

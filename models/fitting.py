@@ -135,16 +135,18 @@ def fit_statistics(
     quantity = source.quantity_ST[:, :end]
     positive = quantity[quantity > 0]
     if positive.size:
-        statistics.scale_floor.fill_(0.1 * float(np.median(positive)))
+        statistics.usual_sale.fill_(float(np.median(positive)))
     seen_T = np.isfinite(quantity).any(axis=0)
     span = end - int(seen_T.argmax()) if seen_T.any() else 0
     statistics.annual.fill_(float(span >= FULL_SEASONS))
     series_B, cutoff_B = sampler.draw(2048, rng)
     features = compute_features(source.windows(series_B, cutoff_B), statistics, context_length=source.context_length)
-    log_scale_B = features.scale_B.log()
-    statistics.log_scale_centre.copy_(log_scale_B.mean())
-    statistics.log_scale_spread.copy_(log_scale_B.std().clamp(min=0.1))
-    statistics.error_mean.copy_((features.error_B * features.scale_B).mean().clamp(min=1e-6))
+    log_scale_B, error_B = features.scale_B.log(), features.error_B * features.scale_B
+    sound_B = torch.isfinite(log_scale_B) & torch.isfinite(error_B)
+    if int(sound_B.sum()) > 1:
+        statistics.log_scale_centre.copy_(log_scale_B[sound_B].mean())
+        statistics.log_scale_spread.copy_(log_scale_B[sound_B].std().clamp(min=0.1))
+        statistics.error_mean.copy_(error_B[sound_B].mean().clamp(min=1e-6))
 
 
 def _groups(network: Network) -> list[dict[str, object]]:

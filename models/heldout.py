@@ -44,14 +44,13 @@ def hold_out(panel: Panel, *, horizon: int) -> HeldOut:
         raise NotEnoughHistory("The panel has no observed day at all; there is nothing to learn from.")
     first, last = int(seen_T.argmax()), int(panel.days - 1 - seen_T[::-1].argmax())
     days = last - first + 1
-    held = max(round(HELD_OUT_SHARE * days), horizon)
-    missing = FEWEST_SEEN_DAYS + horizon - (days - held)
-    if missing > 0:
+    needed = days_needed(horizon)
+    if days < needed:
         raise NotEnoughHistory(
-            f"A horizon of {horizon} days needs {days + missing} days of history, and there are {days}: "
-            f"{missing} more days are missing, or a shorter horizon is needed."
+            f"A horizon of {horizon} days needs {needed} days of history, and there are {days}: "
+            f"{needed - days} more are missing, or a shorter horizon is needed."
         )
-    split = last + 1 - held
+    split = last + 1 - _held_days(days, horizon)
     newest, oldest = last - horizon, split - 1
     if newest <= oldest:
         return HeldOut(split, [oldest])
@@ -59,6 +58,18 @@ def hold_out(panel: Panel, *, horizon: int) -> HeldOut:
     step = max(7, (newest - oldest) // max(most - 1, 1) // 7 * 7)
     count = min(most, (newest - oldest) // step + 1)
     return HeldOut(split, [newest - k * step for k in range(count)][::-1])
+
+
+def days_needed(horizon: int) -> int:
+    """The fewest days of history that leave one training window before the days held out."""
+    days = FEWEST_SEEN_DAYS + 2 * horizon
+    while days - _held_days(days, horizon) < FEWEST_SEEN_DAYS + horizon:
+        days += 1
+    return days
+
+
+def _held_days(days: int, horizon: int) -> int:
+    return max(round(HELD_OUT_SHARE * days), horizon)
 
 
 def judge(

@@ -16,6 +16,9 @@ from models.panel import Floats
 
 Doubles = NDArray[np.float64]
 SERIES_AT_ONCE = 256
+MOST_RANK = 0.9995
+TAIL_LEVELS = 4
+"""Levels from an end of the grid over which the slope of the tail beyond it is measured (0.01 … 0.1)."""
 
 
 def empirical_quantiles(values_SX: Floats, levels_Q: Sequence[float] | Doubles) -> Floats:
@@ -62,7 +65,7 @@ def sum_quantiles(
     if dependence_NH.shape[1] < horizon:
         raise ValueError(f"The dependence covers {dependence_NH.shape[1]} days, the quantiles {horizon}.")
     grid_Q, wanted = np.asarray(levels_Q, np.float64), np.asarray(wanted_W, np.float64)
-    rank_HN = dependence_NH[:, :horizon].astype(np.float64).T
+    rank_HN = np.minimum(dependence_NH[:, :horizon].astype(np.float64), MOST_RANK).T
     out_SGW = np.empty((len(quantiles_SHQ), len(groups), len(wanted)), dtype=np.float32)
     for first in range(0, len(quantiles_SHQ), SERIES_AT_ONCE):
         part = slice(first, first + SERIES_AT_ONCE)
@@ -85,19 +88,17 @@ def ranks(values_NH: NDArray[np.floating], rng: np.random.Generator) -> NDArray[
 
 
 def _paths(quantiles_SHQ: Floats, grid_Q: Doubles, rank_HN: Doubles) -> Floats:
-    """One value for each day and rank: linear within the grid, an exponential tail above, a line to zero below."""
+    """One value for each day and rank: linear within the grid, exponential tails beyond it, never below zero."""
     low_HN, high_HN, share_HN = _places(grid_Q, rank_HN)
     day_H1 = np.arange(rank_HN.shape[0])[:, None]
     below_SHN = quantiles_SHQ[:, day_H1, low_HN]
-    values_SHN = below_SHN + (quantiles_SHQ[:, day_H1, high_HN] - below_SHN) * share_HN.astype(np.float32)
-    upper, knee = grid_Q[-1], int(np.searchsorted(grid_Q, 0.9))
-    slope_SH1 = (quantiles_SHQ[:, :, -1:] - quantiles_SHQ[:, :, knee : knee + 1]) / np.log(
-        (1 - grid_Q[knee]) / (1 - upper)
-    )
-    beyond_HN = np.log((1 - upper) / np.minimum(1 - rank_HN, 1 - upper)).astype(np.float32)
-    under_HN = np.minimum(rank_HN / grid_Q[0], 1.0).astype(np.float32)
-    paths_SHN: Floats = (values_SHN + slope_SH1.astype(np.float32) * beyond_HN) * under_HN
-    return paths_SHN
+    paths_SHN = below_SHN + (quantiles_SHQ[:, day_H1, high_HN] - below_SHN) * share_HN
+    for level_HN, outermost, inner in ((1 - rank_HN, -1, -TAIL_LEVELS), (rank_HN, 0, TAIL_LEVELS - 1)):
+        end = min(grid_Q[outermost], 1 - grid_Q[outermost])
+        span = min(grid_Q[inner], 1 - grid_Q[inner]) / end
+        slope_SH1 = (quantiles_SHQ[:, :, outermost, None] - quantiles_SHQ[:, :, inner, None]) / np.log(span)
+        paths_SHN += slope_SH1 * np.log(end / np.minimum(level_HN, end)).astype(np.float32)
+    return np.maximum(paths_SHN, 0.0, out=paths_SHN)
 
 
 def _places(grid_Q: Doubles, wanted: Doubles) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:

@@ -113,7 +113,7 @@ def _train_twin(
 ) -> tuple[Forecaster, int, list[dict[str, float]]]:
     """The network of the first 80 % of days, at its best number of steps, with what validation taught about it."""
     rng = np.random.default_rng(config.seed)
-    network, source, sampler = _prepare(panel, config, end=held_out.split)
+    network, source, sampler = prepare(panel, config, end=held_out.split)
     fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
     pairs = _validation_pairs(panel, held_out, config.horizon, np.random.default_rng(config.seed + 1))
     best, best_loss, best_steps = fit.averaged, float("inf"), 0
@@ -139,7 +139,7 @@ def _train_twin(
 def _refit(panel: Panel, config: ResolvedConfig, twin: Forecaster, steps: int, clock: Clock) -> Forecaster:
     """The same network from the same seed on all days, for the number of steps that was best for the twin."""
     rng = np.random.default_rng(config.seed)
-    network, source, sampler = _prepare(panel, config, end=panel.days)
+    network, source, sampler = prepare(panel, config, end=panel.days)
     fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
     for step in range(steps):
         clock.check("refitting", 0.65 + 0.35 * step / steps)
@@ -151,7 +151,7 @@ def _refit(panel: Panel, config: ResolvedConfig, twin: Forecaster, steps: int, c
     return forecaster
 
 
-def _prepare(panel: Panel, config: ResolvedConfig, *, end: int) -> tuple[Network, WindowSource, WindowSampler]:
+def prepare(panel: Panel, config: ResolvedConfig, *, end: int) -> tuple[Network, WindowSource, WindowSampler]:
     """A fresh seeded network whose constants are fitted on days before `end`, and its windows."""
     torch.manual_seed(config.seed)
     network = Network(config, series=panel.series)

@@ -1,0 +1,39 @@
+"""What the engine's tests share: one small trained forecaster, and the real data where it is there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.training import Trained, train
+from tests.models.panels import SCORER, SHARED_DATA, make_panel, small
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are faster on one thread, and two test workers do not fight for two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def trained() -> Trained:
+    """A small LSTM over five series."""
+    return train(make_panel(), small())
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"The real data is not here: {SHARED_DATA} does not exist.")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def scorer() -> Path:
+    if not SCORER.is_file():
+        pytest.skip(f"The independent scorer is not here: {SCORER} does not exist.")
+    return SCORER

@@ -1,0 +1,108 @@
+"""A forecaster survives its file to the bit; anything damaged is refused with a sentence."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load, save
+
+from models.checkpoint import CheckpointError, deserialise, serialise
+from models.inference import predict
+from models.training import Trained, train
+from models.training_config import ARCHITECTURES
+from tests.models.panels import make_panel, small
+
+
+@pytest.fixture(scope="module")
+def saved(trained: Trained) -> tuple[bytes, dict[str, Any]]:
+    return serialise(trained.forecaster)
+
+
+def broken(description: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {**description, **changes}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("loss", ["pinball", "mae"])
+def test_forecasts_are_identical_to_the_bit_after_a_round_trip(architecture: str, loss: str) -> None:
+    panel = make_panel()
+    before = train(panel, small(architecture, loss=loss, epochs=1)).forecaster
+    weights, description = serialise(before)
+    after = deserialise(weights, json.loads(json.dumps(description)))
+    assert after.twin is not None and before.twin is not None
+    for ours, theirs in ((before, after), (before.twin, after.twin)):
+        a, b = predict(ours, panel, 159), predict(theirs, panel, 159)
+        np.testing.assert_array_equal(a.quantiles_SHQ, b.quantiles_SHQ)
+        np.testing.assert_array_equal(a.mean_SH, b.mean_SH)
+        np.testing.assert_array_equal(ours.dependence_NH, theirs.dependence_NH)
+        assert ours.trained_until == theirs.trained_until and ours.keys == theirs.keys
+    assert serialise(after) == (weights, description)
+
+
+def test_the_description_is_readable(saved: tuple[bytes, dict[str, Any]]) -> None:
+    description = saved[1]
+    assert description["config"]["architecture"] == "lstm"
+    assert description["trained_until"] == "2025-06-09" and description["twin_trained_until"] == "2025-05-08"
+    assert description["keys"][0] == ["sku-0", "north"]
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "header", "not safetensors"])
+def test_damaged_bytes_are_refused(saved: tuple[bytes, dict[str, Any]], damage: str) -> None:
+    weights, description = saved
+    spoiled = {
+        "cut short": weights[:-10],
+        "empty": b"",
+        "header": b"\xff" * 16 + weights[16:],
+        "not safetensors": b"hello" * 100,
+    }[damage]
+    with pytest.raises(CheckpointError, match="damaged"):
+        deserialise(spoiled, description)
+
+
+def test_a_weight_that_is_not_finite_is_refused(saved: tuple[bytes, dict[str, Any]]) -> None:
+    tensors = load(saved[0])
+    tensors["model.network.head.bias"][0] = float("nan")
+    with pytest.raises(CheckpointError, match=r"head\.bias.*not finite"):
+        deserialise(save(tensors), saved[1])
+
+
+def test_missing_surplus_and_misshapen_tensors_are_refused(saved: tuple[bytes, dict[str, Any]]) -> None:
+    weights, description = saved
+    without = load(weights)
+    del without["model.network.head.bias"]
+    with pytest.raises(CheckpointError, match=r"head\.bias"):
+        deserialise(save(without), description)
+    surplus = load(weights) | {"model.extra": load(weights)["model.dependence"]}
+    with pytest.raises(CheckpointError, match="surplus"):
+        deserialise(save(surplus), description)
+    stranger = load(weights) | {"extra": load(weights)["model.dependence"]}
+    with pytest.raises(CheckpointError, match="surplus"):
+        deserialise(save(stranger), description)
+    misshapen = load(weights)
+    misshapen["model.dependence"] = misshapen["model.dependence"][:, :3].contiguous()
+    with pytest.raises(CheckpointError, match="shape"):
+        deserialise(save(misshapen), description)
+    lost = load(weights)
+    del lost["twin.dependence"]
+    with pytest.raises(CheckpointError, match="missing"):
+        deserialise(save(lost), description)
+
+
+def test_descriptions_that_do_not_fit_are_refused(saved: tuple[bytes, dict[str, Any]]) -> None:
+    weights, description = saved
+    config = description["config"]
+    cases = [
+        (broken(description, format=99), "format"),
+        (broken(description, levels=[0.5]), "levels"),
+        (broken(description, config={**config, "width": 64}), "do not fit"),
+        (broken(description, config={**config, "width": 6400}), "width must lie between"),
+        (broken(description, config={**config, "colour": 1}), "fields differ"),
+        (broken(description, keys=description["keys"][:2]), "do not fit"),
+        (broken(description, keys=None), "incomplete or misshapen"),
+        (broken(description, trained_until="soon"), "incomplete or misshapen"),
+        ({k: v for k, v in description.items() if k != "keys"}, "incomplete or misshapen"),
+    ]
+    for changed, sentence in cases:
+        with pytest.raises(CheckpointError, match=sentence):
+            deserialise(weights, changed)
