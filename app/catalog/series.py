@@ -49,7 +49,7 @@ async def delete_series(connection: AsyncConnection, sku: str, location: str) ->
     The lock of its row makes writers of its sales wait; they find it gone afterwards and make it anew.
     """
     driver = await begun(connection)
-    await driver.execute("SET LOCAL statement_timeout = 0")
+    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
     series_id = await driver.fetchval(
         "SELECT id FROM series WHERE sku = $1 AND location = $2 FOR UPDATE", sku, location
     )

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-import asyncpg
 import pyarrow as pa
 from fastapi import Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.fields import Catalog, checked
-from app.database.engine import Database, driver
+from app.database.engine import Database, begun
 from app.errors import MAX_NAMED_ERRORS
 from app.tabular.fields import BadRows
 from app.tabular.reading import beside, pieces
@@ -95,16 +94,16 @@ def _batches(body: Body, catalog: Catalog, bad: BadRows) -> Iterator[pa.RecordBa
 async def _stage(connection: AsyncConnection, catalog: Catalog, rows: IO[bytes]) -> None:
     """Bring the spooled rows into the temporary table `staged`, a batch at a time."""
     columns = ", ".join(f"{field.name} {_SQL_TYPES[field.kind]}" for field in catalog.fields)
-    await connection.execute(text("SET LOCAL statement_timeout = 0"))
-    await connection.execute(text(f"CREATE TEMPORARY TABLE staged (row bigint, {columns}) ON COMMIT DROP"))
-    raw: asyncpg.Connection = await driver(connection)
+    driver = await begun(connection)
+    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+    await driver.execute(f"CREATE TEMPORARY TABLE staged (row bigint, {columns}) ON COMMIT DROP")
     sent = ["bigint", *(_SQL_TYPES[field.kind].replace("jsonb", "text") for field in catalog.fields)]
     arrays = ", ".join(f"${place}::{kind}[]" for place, kind in enumerate(sent, 1))
     names = ", ".join(f"u.{field.name}::{_SQL_TYPES[field.kind]}" for field in catalog.fields)
     insert = f"INSERT INTO staged SELECT u.row, {names} FROM unnest({arrays}) AS u (row, {_list(catalog.columns)})"
     for batch in pa.ipc.open_stream(rows):
-        await raw.execute(insert, *(column.to_pylist() for column in batch.columns))
-    await raw.execute("ANALYZE staged")
+        await driver.execute(insert, *(column.to_pylist() for column in batch.columns))
+    await driver.execute("ANALYZE staged")
 
 
 async def _refuse_repeated(connection: AsyncConnection, catalog: Catalog) -> None:

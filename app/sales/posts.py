@@ -79,7 +79,7 @@ async def undo_post(connection: AsyncConnection, post_id: int, *, key_id: int | 
     touched one of its rows (up to 100 are named). Series deleted since are passed over and counted as `series_gone`.
     """
     driver = await begun(connection)
-    await driver.execute("SET LOCAL statement_timeout = 0")
+    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
     undoing = await _locked(driver, post_id)
     await _refuse_touched(driver, undoing)
     restore = _restore_deleted if undoing.kind == "delete" else _restore_replaced
@@ -112,7 +112,7 @@ async def _locked(driver: asyncpg.Connection, post_id: int) -> _Undoing:
     if post["undone_by"] is not None:
         raise Problem("conflict", f"Post {post_id} was already undone, by post {post['undone_by']}.")
     rows = await driver.fetch(
-        "SELECT id FROM series WHERE id = ANY($1::int[]) ORDER BY id FOR UPDATE", post["series_ids"]
+        "SELECT id FROM series WHERE id = ANY($1::int[]) ORDER BY id FOR NO KEY UPDATE", post["series_ids"]
     )
     found = [row["id"] for row in rows]
     return _Undoing(

@@ -101,7 +101,7 @@ async def delete_sales(
 ) -> tuple[int, int | None]:
     """Delete what `wanted` means; returns how many rows and the post that keeps them (None where there were none)."""
     driver = await begun(connection)
-    await driver.execute("SET LOCAL statement_timeout = 0")
+    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
     ids = await lock_series(driver, wanted)
     post_id = await next_post_id(driver)
     filters = Filters()
@@ -136,11 +136,15 @@ async def delete_sales(
 
 
 async def lock_series(driver: asyncpg.Connection, wanted: SalesFilter) -> list[int]:
-    """Lock the series that have rows in here, in id order as every writer does; returns their ids."""
+    """Lock the series that have rows in here, in id order as every writer does; returns their ids.
+
+    Not FOR UPDATE: forecasts may be stored meanwhile, whose foreign key takes a share of the row's key.
+    """
     filters = Filters()
     wanted.of_series(filters)
     rows = await driver.fetch(
-        f"SELECT s.id FROM series s WHERE s.rows > 0 AND {filters.where} ORDER BY s.id FOR UPDATE", *filters.values
+        f"SELECT s.id FROM series s WHERE s.rows > 0 AND {filters.where} ORDER BY s.id FOR NO KEY UPDATE",
+        *filters.values,
     )
     return [row["id"] for row in rows]
 
