@@ -11,7 +11,6 @@ import uvicorn
 
 from app.config import Settings
 from app.database.embedded import running_url
-from app.main import create_app
 from app.telemetry import configure_logging
 
 ADDRESS_IN_USE = 4
@@ -95,6 +94,8 @@ class Server(uvicorn.Server):
 
 
 def _run(settings: Settings, url: str, listener: socket.socket, *, announce: bool) -> int:
+    from app.main import create_app  # loads PyTorch, which the service that only watches over this process does without
+
     app = create_app(settings, url)
     config = uvicorn.Config(
         app,

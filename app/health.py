@@ -1,17 +1,14 @@
-"""How the service is: alive, ready, measured. And the page that shows its OpenAPI document.
+"""How the service is: alive, ready, measured.
 
 `/healthz` asks nothing of anybody; `/readyz` asks the database and tells what is degraded; `/metrics` is for Prometheus.
 """
 
-import importlib.resources
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Request
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, Field
 from sqlalchemy import text
@@ -21,17 +18,10 @@ from app.auth import admit, bearer
 from app.config import Settings
 from app.database.engine import Database
 from app.database.migrate import require_schema
-from app.errors import Problem
 from app.openapi import open_problems, problems
 from app.requests import Route
 
 router = APIRouter(route_class=Route, tags=["operations"])
-
-ASSETS = {
-    "swagger-ui-bundle.js": "text/javascript",
-    "swagger-ui.css": "text/css",
-    "favicon.png": "image/png",
-}
 
 
 class Health(BaseModel):
@@ -72,13 +62,12 @@ async def readyz(request: Request) -> Readiness:
         for holds, sentence in (
             (found["workers"] > 0, "No worker has given a sign of life lately: jobs wait."),
             (found["champion"] is not None, "There is no champion: forecasts come from simple methods."),
-            (
-                not found["champion_removed"],
-                "The champion's artifact was removed: forecasts come from an earlier version or simple methods.",
-            ),
         )
         if not holds
     ]
+    stand_in = await request.app.state.inference.weights.present_stand_in()
+    if stand_in is not None and stand_in.champion == found["champion"]:
+        degraded.append(stand_in.why)
     return Readiness(
         version=version("shelfcast"), workers=found["workers"], champion=found["champion"], degraded=degraded
     )
@@ -86,10 +75,7 @@ async def readyz(request: Request) -> Readiness:
 
 _READINESS = """
 SELECT (SELECT count(*) FROM workers WHERE heartbeat_at > :since) AS workers,
-       champion.version AS champion,
-       champion.artifact_removed_at IS NOT NULL AS champion_removed
-FROM (SELECT 1) AS one
-LEFT JOIN (aliases JOIN versions AS champion USING (version)) ON aliases.alias = 'champion'
+       (SELECT version FROM aliases WHERE alias = 'champion') AS champion
 """
 
 
@@ -107,28 +93,3 @@ async def metrics(
     if not request.app.state.settings.metrics_open:
         await admit(request, "models:read")
     return Response(telemetry.metrics_text(), media_type=telemetry.METRICS_MEDIA_TYPE)
-
-
-@router.get("/openapi.json", include_in_schema=False)
-async def openapi(request: Request) -> Response:
-    return Response(orjson.dumps(request.app.openapi()), media_type="application/json")
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs() -> HTMLResponse:
-    """The OpenAPI document as a page to read and try; nothing on it comes from another host."""
-    return get_swagger_ui_html(
-        openapi_url="openapi.json",
-        title="Shelfcast API",
-        swagger_js_url="docs/assets/swagger-ui-bundle.js",
-        swagger_css_url="docs/assets/swagger-ui.css",
-        swagger_favicon_url="docs/assets/favicon.png",
-    )
-
-
-@router.get("/docs/assets/{name}", include_in_schema=False)
-async def asset(name: str) -> FileResponse:
-    if name not in ASSETS:
-        raise Problem("not_found", f"There is no file {name!r} here.")
-    file = importlib.resources.files("fastapi_offline") / "static" / name
-    return FileResponse(str(file), media_type=ASSETS[name], headers={"Cache-Control": "public, max-age=86400"})

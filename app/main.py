@@ -8,7 +8,7 @@ from importlib.metadata import version
 import structlog
 from fastapi import FastAPI
 
-from app import health
+from app import health, pages
 from app.auth import KeyCache, ensure_admin_key
 from app.catalog import routes as catalog
 from app.config import Settings
@@ -89,7 +89,7 @@ async def _prepare(app: FastAPI) -> None:
 
 
 def _include_rooms(app: FastAPI) -> None:
-    for room in (sales, posts, catalog, forecasts, registry, jobs, health):
+    for room in (sales, posts, catalog, forecasts, registry, jobs, health, pages):
         app.include_router(room.router)
 
 

@@ -46,10 +46,9 @@ class Route(APIRoute):
                 await admit(request, scope)
             if request.scope["query_string"]:
                 check_query(request.query_params, single, repeatable)
-            if not reads_json:
-                return await handler(request)
             strict = StrictRequest(request.scope, request.receive)
-            check_json_type(strict)
+            if reads_json:
+                check_json_type(strict)
             return await handler(strict)
 
         return handle
@@ -61,11 +60,14 @@ class StrictRequest(Request):
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
             limit: int = self.app.state.settings.max_json_bytes
+            too_large = Problem("body_too_large", f"This body may have {limit} bytes.")
+            if self.content_length > limit:
+                raise too_large
             body = bytearray()
             async for chunk in self.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise Problem("body_too_large", f"A JSON body may have {limit} bytes.")
+                    raise too_large
             self._body = bytes(body)
         return self._body
 
@@ -109,7 +111,7 @@ def _note_repeated(pairs: list[tuple[str, Any]], twice: list[str]) -> None:
 def _deeper_than(value: Any, depth: int) -> bool:
     """Whether lists and objects nest deeper than `depth`, found level by level."""
     level = [value]
-    for _ in range(depth + 1):
+    for _ in range(depth):
         level = [
             child
             for parent in level

@@ -19,7 +19,10 @@ from app.database.embedded import EmbeddedPostgres
 from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.main import create_app
+from app.telemetry import configure_logging
 from tests.support import client_of, on_database, run_sql
+
+configure_logging("warning", human=False)
 
 
 @pytest.fixture(scope="session")
