@@ -20,7 +20,11 @@ GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    asyncpg.exceptions.OperatorInterventionError,  # shutting down, crash recovery, starting up
+    asyncpg.exceptions.AdminShutdownError,
+    asyncpg.exceptions.CrashShutdownError,
+    asyncpg.exceptions.CannotConnectNowError,  # starting up, recovering
+    asyncpg.exceptions.DatabaseDroppedError,
+    asyncpg.exceptions.IdleSessionTimeoutError,
     asyncpg.exceptions.TooManyConnectionsError,
     ConnectionError,
 )
@@ -46,6 +50,7 @@ class Database:
             max_overflow=0,
             pool_timeout=pool_timeout,
             pool_use_lifo=True,
+            hide_parameters=True,  # errors are logged; customers' numbers are not
             connect_args={
                 "timeout": pool_timeout,
                 "server_settings": {
@@ -87,10 +92,12 @@ class Database:
             try:
                 yield connection
             except GONE as error:
+                if isinstance(error, ValueError):  # a parameter of a wrong type: our defect, not the server's
+                    raise
                 await connection.invalidate()
                 raise unavailable(error) from error
             except DBAPIError as error:
-                if error.connection_invalidated or isinstance(error, InterfaceError) or is_gone(error):
+                if is_gone(error):
                     await connection.invalidate()
                     raise unavailable(error) from error
                 raise
@@ -104,7 +111,9 @@ class Database:
 def is_gone(error: DBAPIError) -> bool:
     """Whether a wrapped driver error means that the server went away or is starting."""
     cause = getattr(error.orig, "__cause__", None)
-    return isinstance(cause, GONE)
+    if isinstance(cause, ValueError):
+        return False
+    return error.connection_invalidated or isinstance(error, InterfaceError) or isinstance(cause, GONE)
 
 
 def unavailable(error: BaseException) -> Problem:

@@ -19,6 +19,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.auth import Caller, require
 from app.config import Settings
+from app.database.engine import driver
 from app.main import create_app
 from app.requests import Route
 from tests.support import client_of, until
@@ -74,6 +75,15 @@ async def slow(request: Request) -> Response:
         await connection.execute(text("INSERT INTO series (sku) VALUES ('slow')"))
         await connection.execute(text("SELECT pg_sleep(60)"))
     return Response()
+
+
+@router.get("/statements")
+async def statements(request: Request, sql: str, bare: bool = False) -> None:
+    async with request.app.state.database.transaction() as connection:
+        await connection.execute(text("SET LOCAL statement_timeout = 50"))
+        if bare:
+            await (await driver(connection)).fetchval("SELECT $1::int", sql)
+        await connection.execute(text(sql))
 
 
 @router.get("/endless")

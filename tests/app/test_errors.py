@@ -158,3 +158,22 @@ async def test_the_type_of_a_problem_is_a_page_that_explains_it(faulty: httpx.As
     page = await faulty.get(str(answer.json()["type"]))
     assert page.status_code == 200
     assert 'id="not_found"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("sql", "bare", "status", "code"),
+    [
+        ("SELECT pg_sleep(9)", False, 503, "timed_out"),
+        ("DO $$ BEGIN RAISE SQLSTATE '55P03'; END $$", False, 503, "unavailable"),
+        ("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$", False, 503, "unavailable"),
+        ("DO $$ BEGIN RAISE SQLSTATE '53100'; END $$", False, 503, "disk_full"),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", False, 503, "unavailable"),
+        ("SELECT nothing", False, 500, "internal_error"),
+        ("a text where a number belongs", True, 500, "internal_error"),
+    ],
+)
+async def test_what_goes_wrong_in_the_database_is_answered_by_its_kind_and_the_next_request_works(
+    faulty: httpx.AsyncClient, sql: str, bare: bool, status: int, code: str
+) -> None:
+    problem(await faulty.get("/v1/statements", params={"sql": sql, "bare": bare}), status, code)
+    assert (await faulty.get("/v1/statements", params={"sql": "SELECT 1"})).status_code == 200
