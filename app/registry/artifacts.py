@@ -12,6 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -91,6 +92,16 @@ def load(location: str, sha256: str) -> tuple[bytes, dict[str, Any]]:
     return weights, body["description"]
 
 
+@contextmanager
+def _reached() -> Iterator[None]:
+    """Turns what a store answers when it cannot be used into a problem."""
+    try:
+        yield
+    except OSError as error:
+        raise Problem("unavailable", f"The artifact store cannot be used: {error}") from error
+
+
+@_reached()
 def remove(location: str, sha256: str) -> bool:
     """Remove an artifact; returns whether anything was there. Blocking."""
     store = _Store(location)
@@ -107,11 +118,13 @@ class Stored(NamedTuple):
     job_id: uuid.UUID | None
 
 
+@_reached()
 def stored(location: str) -> set[str]:
     """The addresses of all artifacts that are there, whole or not. Blocking."""
     return {match[1] for name in _Store(location).names() if (match := _NAME.fullmatch(name))}
 
 
+@_reached()
 def older(location: str, addresses: set[str], age: timedelta) -> list[Stored]:
     """Those of the given artifacts that were written longer ago than `age`. Blocking."""
     store = _Store(location)
@@ -120,6 +133,7 @@ def older(location: str, addresses: set[str], age: timedelta) -> list[Stored]:
     return [Stored(sha256, _job_of(store, sha256)) for sha256 in found]
 
 
+@_reached()
 def remove_unfinished(location: str, age: timedelta) -> int:
     """Remove what interrupted saves left under temporary names; returns how many files. Blocking."""
     store = _Store(location)

@@ -24,9 +24,9 @@ Version = Annotated[int, Path(ge=1, le=MAX_VERSION, description="Number of a ver
 Guarded = Annotated[ChampionGuard | None, Body(description="A guard; the body may be absent.")]
 
 
-@router.get("/models", responses=problems(), response_model=Models)
+@router.get("/models", response_model=Models, responses=problems(), summary="List versions, newest first")
 async def list_models(request: Request, caller: Reader, page: PageQuery) -> Response:
-    """All versions, newest first."""
+    """Every version that was published, with its scores, its aliases and what was decided about it."""
     after = page.after("models", int)
     async with _database(request).snapshot() as connection:
         rows = await store.list_models(connection, before=after[0] if after else None, limit=page.limit)
@@ -34,9 +34,11 @@ async def list_models(request: Request, caller: Reader, page: PageQuery) -> Resp
     return _json(Models(models=[model_answer(row) for row in kept], next_page_token=token))
 
 
-@router.get("/models/promotions", responses=problems(), response_model=Promotions)
+@router.get(
+    "/models/promotions", response_model=Promotions, responses=problems(), summary="List promotions, newest first"
+)
 async def list_promotions(request: Request, caller: Reader, page: PageQuery) -> Response:
-    """The promotion log: every version that became champion, newest first."""
+    """The promotion log: every version that became champion, when and why."""
     after = page.after("promotions", int)
     async with _database(request).snapshot() as connection:
         rows = await promotions.list_promotions(connection, before=after[0] if after else None, limit=page.limit)
@@ -44,9 +46,11 @@ async def list_promotions(request: Request, caller: Reader, page: PageQuery) -> 
     return _json(Promotions(promotions=[Promotion(**row) for row in kept], next_page_token=token))
 
 
-@router.post("/models/rollback", responses=problems(409), response_model=Model)
+@router.post(
+    "/models/rollback", response_model=Model, responses=problems(409), summary="Go back to the champion before"
+)
 async def roll_back(request: Request, caller: Writer, body: Guarded = None) -> Response:
-    """Go back to the champion before this one: the previous entry of the promotion log that still stands.
+    """Undo the newest promotion: the champion becomes the previous entry of the promotion log that still stands.
 
     Each further roll-back goes one entry further back. Send an `Idempotency-Key` or `expected_champion`, so that a request
     repeated after a lost answer does not roll back twice.
@@ -64,14 +68,16 @@ async def roll_back(request: Request, caller: Writer, body: Guarded = None) -> R
     return await once(request, caller, effect)
 
 
-@router.get("/models/{version}", responses=problems(404), response_model=Model)
+@router.get("/models/{version}", response_model=Model, responses=problems(404), summary="Read a version")
 async def read_model(request: Request, caller: Reader, version: Version) -> Response:
-    """One version."""
+    """One version, with its scores, its aliases and what was decided about it."""
     async with _database(request).snapshot() as connection:
         return _json(model_answer(await store.read_model(connection, version)))
 
 
-@router.post("/models/{version}/promote", responses=problems(404, 409), response_model=Model)
+@router.post(
+    "/models/{version}/promote", response_model=Model, responses=problems(404, 409), summary="Promote a version"
+)
 async def promote(request: Request, caller: Writer, version: Version, body: Guarded = None) -> Response:
     """Make a version the champion, whatever was decided when it was published. Its artifact is verified first.
 

@@ -11,6 +11,31 @@ from app.registry.promotions import Guard
 MAX_VERSION = 2**31 - 1
 
 
+EXAMPLE: dict[str, Any] = {
+    "version": 8,
+    "architecture": "lstm",
+    "kind": "train",
+    "parent": None,
+    "aliases": ["champion"],
+    "horizon": 28,
+    "context_length": 56,
+    "trained_on": {"cutoff": "2026-11-23", "rows": 182_500, "series": 500, "fingerprint": "5e1f" * 16},
+    "config": {"architecture": "lstm", "horizon": 28, "context_length": 56, "layers": 1, "width": 64, "seed": 0},
+    "metrics": {
+        "model": {"wql": 0.2315, "mase": 0.812},
+        "champion": {"wql": 0.249, "mase": 0.845},
+        "seasonal_naive": {"wql": 0.412, "mase": 1.02},
+        "windows": ["2026-09-28", "2026-10-26"],
+    },
+    "decision": "Promoted: its WQL of 0.2315 is lower than the 0.2490 of the champion's, version 7, "
+    "on the same held-out windows.",
+    "artifact": {"bytes": 482_113, "sha256": "9c0a" * 16},
+    "artifact_removed_at": None,
+    "last_used_at": "2026-11-24T06:02:11Z",
+    "created_at": "2026-11-24T06:02:11Z",
+}
+
+
 class TrainedOn(BaseModel):
     """The data that a version learned from."""
 
@@ -29,6 +54,8 @@ class ModelArtifact(BaseModel):
 
 class Model(BaseModel):
     """A version of a network. It never changes after its publication; its aliases do."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     version: int
     architecture: str = Field(examples=["lstm"])

@@ -131,7 +131,7 @@ async def list_models(connection: AsyncConnection, *, before: int | None, limit:
     """Versions with their aliases, newest first, beginning below the version `before`."""
     rows = await connection.execute(
         text(
-            f"{_MODEL} WHERE CAST(:before AS integer) IS NULL OR v.version < :before ORDER BY v.version DESC LIMIT :limit"
+            f"{_MODEL} WHERE CAST(:before AS bigint) IS NULL OR v.version < :before ORDER BY v.version DESC LIMIT :limit"
         ),
         {"before": before, "limit": limit},
     )

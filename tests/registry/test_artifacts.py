@@ -103,6 +103,20 @@ def test_a_store_that_is_a_file_is_said(tmp_path: Path) -> None:
     assert raised.value.code == "unavailable"
 
 
+def test_housekeeping_says_when_the_store_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    location = str(tmp_path / "file" / "artifacts")
+    for look in (
+        lambda: artifacts.stored(location),
+        lambda: artifacts.older(location, {"a" * 64}, timedelta(0)),
+        lambda: artifacts.remove(location, "a" * 64),
+        lambda: artifacts.remove_unfinished(location, timedelta(0)),
+    ):
+        with pytest.raises(Problem, match="artifact store cannot be used") as raised:
+            look()
+        assert raised.value.code == "unavailable"
+
+
 SAVE_WITH_A_FULL_DISK = """
 import resource, sys, uuid
 from app.errors import Problem

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.database.engine import Database
+from app.pagination import encode_token
 from app.registry.artifacts import save
 from app.registry.store import publish
 from tests.registry.support import a_candidate, champion_of, published, scored, weights_of
@@ -184,6 +185,8 @@ async def test_lists_come_in_pages(client: httpx.AsyncClient, database: Database
         assert (await client.get(path, params={"page_size": 10_001})).status_code == 422
         assert (await client.get(path, params={"page_token": "no"})).status_code == 422
         assert (await client.get(path, params={"alias": "champion"})).status_code == 422
+        far = encode_token(name, (2**62,))
+        assert len((await client.get(path, params={"page_token": far})).json()[name]) == 5
 
 
 async def test_an_unknown_version_is_not_found_and_told_what_there_is(
