@@ -7,6 +7,16 @@ show.py      tables and plots in the terminal
 run.py       serve, api, worker, migrate, keys: the only ones that open the database themselves
 """
 
-from app.cli.commands import main
+import os
+import sys
 
-__all__ = ["main"]
+
+def main() -> None:
+    """What the installed command calls; the first process of a container does its chores and runs the command as a child."""
+    if os.getpid() == 1:
+        from app.first_process import run_this_again
+
+        sys.exit(run_this_again())
+    from app.cli.commands import main as run
+
+    run()
