@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.catalog.active import ACTIVE_DAYS
 from app.sales import store
 from app.sales.store import Ints
-from app.sales.validate import ROW, SalesRows
+from app.sales.validate import ROW, VALUES, SalesRows
 
 _CELLS = 4_000_000
 _NEVER = -(2**30)
@@ -59,6 +59,8 @@ def _zeros(
     active_ST = column_T - last_sold_ST[:, column_T] <= ACTIVE_DAYS
     absent_ST = active_ST & ~has_ST[:, column_T] & (days < shelf.ends[:, np.newaxis])
     of_series, of_day = np.nonzero(absent_ST)
-    zeros = np.full(len(of_series), np.nan, ROW)
-    zeros["series"], zeros["day"], zeros["quantity"] = shelf.ids[of_series], days[of_day], 0.0
+    zeros = np.empty(len(of_series), ROW)
+    for name in VALUES:
+        zeros[name] = 0.0 if name == "quantity" else np.nan
+    zeros["series"], zeros["day"] = shelf.ids[of_series], days[of_day]
     return zeros

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.copy import Kind, copy_out, int_array
 from app.database.engine import begun
+from app.database.engine import driver as driver_of
 from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, single
 from models.panel import Panel, panel_from_columns
 
@@ -105,16 +106,19 @@ async def read_context(
 ) -> Context | None:
     """The last `days` days of each series up to its own last day, and the covariates that a forecaster asks for by name.
 
-    Series without rows are left out; None when all are. A covariate without a value is there as NaN.
+    Series without rows are left out; None when all are. A covariate without a value is there as NaN. Give it a snapshot's
+    connection: three statements that must see one state.
     """
-    driver = await begun(connection)
+    driver = await driver_of(connection)
     rows = await driver.fetch(
-        "SELECT id, sku, location, revision, last_day FROM series WHERE id = ANY($1::int[]) AND rows > 0 ORDER BY id",
+        "SELECT id, sku, location, revision, last_day,"
+        " (SELECT coalesce(max(value), 0) FROM revisions WHERE name = 'calendar') AS calendar_revision"
+        " FROM series WHERE id = ANY($1::int[]) AND rows > 0 ORDER BY id",
         series_ids,
     )
     if not rows:
         return None
-    calendar_revision = await _calendar_revision(driver)
+    calendar_revision: int = rows[0]["calendar_revision"]
     last_S = np.array([row["last_day"].toordinal() - _EPOCH for row in rows], np.int64)
     first, width = int(last_S.min()) - days + 1, int(last_S.max() - last_S.min()) + days
     ids = np.array([row["id"] for row in rows], np.int64)
@@ -135,11 +139,9 @@ async def read_context(
     if calendar_revision and (known or past):
         names = [name for name in (*known, *past) if name not in (*BUILT_IN, "in_stock")]
         said = await calendar_values(driver, _places(rows), first, width + ahead, names=names)
-        _merge(panel, said)
-    elif "open" in known:
-        panel.known["open"][:] = 1
-    if not calendar_revision and "event" in known:
-        panel.known["event"][:] = 0
+    else:
+        said = {name: np.full((len(rows), width + ahead), np.nan, np.float32) for name in ("open", "event")}
+    _merge(panel, said)
     return Context(
         ids.tolist(),
         [row["revision"] for row in rows],
