@@ -247,8 +247,9 @@ def _write_durably(folder: Path, name: str, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for entry in (folder, folder.parent):  # the parent too, since the folder may be new itself
+        descriptor = os.open(entry, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

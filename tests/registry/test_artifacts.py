@@ -20,11 +20,12 @@ from tests.registry.support import a_forecaster, flip_byte, weights_of
 JOB = uuid.UUID(int=1)
 
 
-@pytest.fixture(params=["folder", "memory"])
+@pytest.fixture(params=["folder", "file URL", "memory"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A folder that is not there yet, with a space in its path; and an object store."""
-    if request.param == "folder":
-        yield str(tmp_path / "a home" / "artifacts")
+    """A folder that is not there yet, with a space in its path, also as a URL; and an object store."""
+    folder = tmp_path / "a home" / "artifacts"
+    if request.param != "memory":
+        yield f"file://{folder}" if request.param == "file URL" else str(folder)
         return
     yield f"memory://{uuid.uuid4().hex}/artifacts"
     fsspec.filesystem("memory").store.clear()
