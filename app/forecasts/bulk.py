@@ -5,7 +5,8 @@ no more than one batch is in memory.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from datetime import date, timedelta
 from typing import NamedTuple
 
 from app.errors import Problem
@@ -139,12 +140,28 @@ def _rendered(ready: Sequence[Ready], plan: Plan, to: Writer) -> bytes:
 async def _up_to_date(inference: Inference, plan: Plan, batch: Sequence[Found]) -> dict[int, Stored]:
     """The forecasts of a batch, those computed that were not fresh."""
     fresh: dict[int, Stored] = {}
-    stale: list[int] = []
+    stale: dict[int, Found] = {}
     for found in batch:
         if found.stored is not None and found.is_fresh and not is_short(found.stored, plan.horizon):
             fresh[found.series_id] = found.stored
         else:
-            stale.append(found.series_id)
-    if stale:
-        fresh |= await inference.compute(sorted(set(stale)), plan.serving.version, plan.horizon)
+            stale[found.series_id] = found
+    for part in _of_one_time(stale.values()):
+        fresh |= await inference.compute(part, plan.serving.version, plan.horizon)
     return fresh
+
+
+def _of_one_time(stale: Iterable[Found]) -> Iterator[list[int]]:
+    """Series that end within a year of each other: a panel's days span all of its series' last days."""
+    group: list[int] = []
+    since = date.min
+    for found in sorted(stale, key=lambda one: one.last_day or date.min):
+        assert found.last_day is not None
+        if group and found.last_day - since > timedelta(days=365):
+            yield group
+            group = []
+        if not group:
+            since = found.last_day
+        group.append(found.series_id)
+    if group:
+        yield group

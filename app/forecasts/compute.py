@@ -9,8 +9,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from app.forecasts.context import Context
 from app.forecasts.store import Stored
+from app.sales.panel import Context
 from models.fallback import fallback
 from models.inference import MINIMUM_DAYS, Forecast, answerable, predict
 from models.networks.forecaster import Forecaster

@@ -14,9 +14,9 @@ import torch
 from app.database.engine import Database
 from app.forecasts import compute, store
 from app.forecasts.compute import Task, simple_horizon
-from app.forecasts.context import read_context
 from app.forecasts.store import SIMPLE, Found, Stored
 from app.forecasts.weights import Weights
+from app.sales.panel import read_context
 from models.windows import MEMORY
 
 FLIGHTS_AT_ONCE = 64
@@ -54,7 +54,14 @@ class Inference:
         forecaster = None if version == SIMPLE else await self.weights.of(version)
         reach = max(simple_horizon(horizon), 0 if forecaster is None else forecaster.horizon)
         async with self.database.snapshot() as connection:
-            context = await read_context(connection, list(series_ids), days=MEMORY, ahead=reach)
+            context = await read_context(
+                connection,
+                series_ids,
+                days=MEMORY,
+                ahead=reach,
+                known=() if forecaster is None else forecaster.known,
+                past=() if forecaster is None else forecaster.past,
+            )
         if context is None:
             return {}
         task, now = Task(version, forecaster, reach), datetime.now(UTC)

@@ -13,10 +13,11 @@ import asyncpg
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.catalog.active import ACTIVE_DAYS, not_discontinued
-from app.database.engine import begun
+from app.database.engine import driver
 
 SIMPLE = 0
 """The version under which forecasts of simple methods are stored: no network answered."""
@@ -212,8 +213,8 @@ _KEEP = """
 async def keep(connection: AsyncConnection, forecasts: Sequence[Stored]) -> None:
     """Store forecasts, unless a newer snapshot's are there. A forecast can be computed again, so the commit need not
     wait for the disk."""
-    raw = await begun(connection)
-    await raw.execute("SET LOCAL synchronous_commit = off")
+    await connection.execute(text("SET LOCAL synchronous_commit = off"))
+    raw = await driver(connection)
     columns: list[list[Any]] = [
         [f.series_id for f in forecasts],
         [f.version for f in forecasts],
