@@ -5,7 +5,6 @@ that a revoked key dies within seconds. Making and revoking keys happens on the 
 """
 
 import hashlib
-import os
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -19,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
 from app.errors import Problem
+from app.files import write_private
 
 SCOPES = ("sales:write", "sales:read", "forecasts:read", "models:read", "models:write", "admin")
 PREFIX = "shelfcast_"
@@ -147,16 +147,3 @@ async def ensure_admin_key(database: Database, file: Path) -> Path | None:
         key = await create_key(connection, "admin", ["admin"])
         write_private(file, key + "\n")  # before the commit: a key nobody can read would lock everyone out
     return file
-
-
-def write_private(file: Path, content: str) -> None:
-    """Write a file that only this user can read, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)

@@ -1,15 +1,17 @@
 """The commands of `shelfcast` put together, and those that read and write sales and forecasts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli import learn, run, show
-from app.cli import load as loading
 from app.cli.client import Client, fail, print_json, told
 from app.cli.learn import Json
+
+if TYPE_CHECKING:
+    from app.cli.load import Load
 
 app = typer.Typer(
     help="Shelfcast: daily sales in, forecasts out. Settings are SHELFCAST_… variables; see docs/operations.md.",
@@ -38,7 +40,9 @@ def load(
     as_json: Json = False,
 ) -> None:
     """Send a file of sales; continue where an interrupted load stopped."""
-    wanted = loading.Load(file, dict(_pair(text) for text in name), complete, chunk_rows, only_known, dry_run)
+    from app.cli.load import Load
+
+    wanted = Load(file, dict(_pair(text) for text in name), complete, chunk_rows, only_known, dry_run)
     with told() as client:
         try:
             total = _load(client, wanted, quiet=as_json)
@@ -50,12 +54,14 @@ def load(
         typer.echo(", ".join(f"{count} {what}" for what, count in total.items()))
 
 
-def _load(client: Client, wanted: loading.Load, *, quiet: bool) -> dict[str, int]:
+def _load(client: Client, wanted: "Load", *, quiet: bool) -> dict[str, int]:
+    from app.cli.load import count_rows, load
+
     total = dict.fromkeys(("received", "inserted", "updated", "unchanged", "completed", "sent_before"), 0)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=show.console, disable=quiet) as progress:
-        bar = progress.add_task(wanted.file.name, total=loading.count_rows(wanted))
-        for answer in loading.load(client, wanted):
+        bar = progress.add_task(wanted.file.name, total=count_rows(wanted))
+        for answer in load(client, wanted):
             progress.advance(bar, answer["rows"])
             if answer["skipped"]:
                 total["sent_before"] += answer["rows"]
@@ -93,7 +99,9 @@ def main() -> None:
 
 
 def _pair(text: str) -> tuple[str, str]:
+    from app.cli.load import COLUMNS
+
     ours, separator, theirs = text.partition("=")
-    if not separator or ours not in loading.COLUMNS:
-        raise typer.BadParameter(f"{text!r} is not OURS=THEIRS with OURS one of {', '.join(loading.COLUMNS)}")
+    if not separator or ours not in COLUMNS:
+        raise typer.BadParameter(f"{text!r} is not OURS=THEIRS with OURS one of {', '.join(COLUMNS)}")
     return ours, theirs

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from app.auth import write_private
 from app.cli.client import Client, Refused
+from app.files import write_private
 
 COLUMNS = ("sku", "location", "date", "quantity", "returned", "price", "promo", "in_stock")
 PARQUET = "application/vnd.apache.parquet"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotext
 from rich.console import Console
 from rich.table import Table
 
@@ -54,6 +53,8 @@ def forecast_table(forecast: Mapping[str, Any]) -> None:
 
 def plot(sales: Sequence[Mapping[str, Any]], forecast: Mapping[str, Any], *, title: str, days: int = 56) -> None:
     """The last days of sales, then the median between the lowest and the highest level asked for."""
+    import plotext
+
     ahead = forecast["forecast"]
     levels = sorted(ahead[0]["quantiles"], key=float)
     middle = min(levels, key=lambda level: abs(float(level) - 0.5))
@@ -72,6 +73,8 @@ def plot(sales: Sequence[Mapping[str, Any]], forecast: Mapping[str, Any], *, tit
 
 
 def _curve(x: Sequence[float], y: Sequence[float], *, label: str, marker: str) -> None:
+    import plotext
+
     signal = plotext.figure.signal(list(x), list(y), marker=marker)
     signal.lines()
     signal.label(label)

@@ -1,0 +1,166 @@
+"""The command line as a person or a script uses it, against a whole service of real processes."""
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from tests.serve.service import Service
+
+Shelfcast = Callable[..., subprocess.CompletedProcess[str]]
+FIRST_DAY = datetime.date(2025, 1, 1)
+
+pytestmark = pytest.mark.xdist_group("cli")  # one service for the whole file
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(tmp_path_factory.mktemp("cli") / "home").until_ready()
+    yield service
+    service.end()
+
+
+@pytest.fixture
+def shelfcast(service: Service) -> Shelfcast:
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments),
+            check=False,
+            env=environment(service) | variables,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "app.cli", *arguments]
+
+
+def environment(service: Service) -> dict[str, str]:
+    return os.environ | {"SHELFCAST_HOME": str(service.home), "SHELFCAST_URL": service.url, "COLUMNS": "200"}
+
+
+def answer(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def sales(skus: int, days: int, **columns: Any) -> pd.DataFrame:
+    rows = [
+        {"sku": f"{sku:05}", "date": FIRST_DAY + datetime.timedelta(days=day), "quantity": float((sku + day) % 7)}
+        for day in range(days)
+        for sku in range(skus)
+    ]
+    return pd.DataFrame(rows).assign(**columns)
+
+
+def test_a_csv_with_the_shops_own_column_names_is_loaded_and_read_back(shelfcast: Shelfcast, tmp_path: Path) -> None:
+    file = tmp_path / "sales.csv"
+    frame = sales(2, 30, shop="csv").rename(columns={"sku": "ITEM_NO", "quantity": "UNITS"})
+    frame.to_csv(file, index=False)
+    names = ("--map", "sku=ITEM_NO", "--map", "quantity=UNITS", "--map", "location=shop")
+    loaded = answer(shelfcast("load", str(file), *names, "--json"))
+    assert (loaded["received"], loaded["inserted"]) == (60, 60)
+    forecast = answer(shelfcast("forecast", "00001", "--location", "csv", "--horizon", "7", "--json"))
+    assert forecast["cutoff"] == "2025-01-30"
+    assert len(forecast["forecast"]) == 7
+    assert shelfcast("forecast", "00001", "--location", "csv").stdout.count("2025-02") >= 28
+    assert "sales" in shelfcast("forecast", "00001", "--location", "csv", "--plot").stdout
+
+
+def test_a_load_that_was_killed_goes_on_where_it_stopped(
+    service: Service, shelfcast: Shelfcast, tmp_path: Path
+) -> None:
+    file = tmp_path / "sales.parquet"
+    sales(50, 200, location="killed").to_parquet(file, index=False)
+    before = set((service.home / "loads").glob("*.json"))
+    arguments = ("load", str(file), "--chunk-rows", "100", "--json")
+    loading = subprocess.Popen(command(*arguments), env=environment(service), stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (memory := set((service.home / "loads").glob("*.json")) - before):
+        assert loading.poll() is None and time.monotonic() < deadline
+    loading.kill()
+    loading.communicate()
+    sent = len(json.loads(memory.pop().read_text()))
+    assert 1 <= sent < 100
+    loaded = answer(shelfcast(*arguments))
+    assert loaded["sent_before"] == 100 * sent
+    with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}) as client:
+        series = client.get("/v1/series", params={"location": "killed"}).json()["series"]
+    assert sum(row["rows"] for row in series) == 10_000
+    assert answer(shelfcast(*arguments))["sent_before"] == 10_000
+
+
+def test_a_bad_row_is_named_by_its_row_in_the_file(shelfcast: Shelfcast, tmp_path: Path) -> None:
+    frame = sales(1, 30, location="bad")
+    frame.loc[25, "quantity"] = -3
+    frame.to_parquet(tmp_path / "bad.parquet", index=False)
+    refused = shelfcast("load", str(tmp_path / "bad.parquet"), "--chunk-rows", "10")
+    assert refused.returncode == 1
+    assert "row 25" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_column_that_the_file_lacks_is_named(shelfcast: Shelfcast, tmp_path: Path) -> None:
+    sales(1, 3).to_csv(tmp_path / "sales.csv", index=False)
+    refused = shelfcast("load", str(tmp_path / "sales.csv"), "--map", "price=PREIS")
+    assert refused.returncode == 1 and "PREIS" in refused.stderr
+
+
+def test_days_are_never_cut_when_absent_means_zero(shelfcast: Shelfcast, tmp_path: Path) -> None:
+    frame = sales(4, 20, location="whole").iloc[::-1]
+    sold = frame[frame["quantity"] > 0]
+    sold.to_parquet(tmp_path / "sold.parquet", index=False)
+    loaded = answer(shelfcast("load", str(tmp_path / "sold.parquet"), "--complete", "--chunk-rows", "5", "--json"))
+    assert loaded["updated"] == 0  # a zero that a later chunk had to correct would be an update
+    assert loaded["inserted"] == len(sold)
+
+
+def test_train_follows_the_job_and_shows_the_version_beside_the_baselines(shelfcast: Shelfcast, tmp_path: Path) -> None:
+    sales(3, 200, location="train").to_parquet(tmp_path / "sales.parquet", index=False)
+    assert shelfcast("load", str(tmp_path / "sales.parquet")).returncode == 0
+    small = ("--set", "horizon=7", "--set", "epochs=1", "--set", "width=16")
+    trained = shelfcast("train", *small, "--promote", "always")
+    assert trained.returncode == 0, trained.stderr
+    assert "seasonal naive" in trained.stdout and "WQL" in trained.stdout
+    (job,) = answer(shelfcast("jobs", "list", "--json"))
+    assert job["status"] == "succeeded" and job["model_version"] == 1
+    assert answer(shelfcast("models", "list", "--json"))[0]["aliases"] == ["champion"]
+    assert (
+        "Nothing new" in shelfcast("update").stdout
+        or answer(shelfcast("jobs", "list", "--json"))[0]["kind"] == "update"
+    )
+    assert shelfcast("models", "rollback").returncode == 1  # there is nothing before version 1
+    wrong = shelfcast("train", "--set", "width=1000000")
+    assert wrong.returncode == 1 and "width" in wrong.stderr
+
+
+def test_keys_are_made_listed_and_revoked_beside_the_running_service(service: Service, shelfcast: Shelfcast) -> None:
+    made = answer(shelfcast("keys", "create", "--name", "erp", "--scopes", "sales:read", "--json"))
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    assert httpx.get(f"{service.url}/v1/series", headers=headers).status_code == 200
+    assert httpx.get(f"{service.url}/v1/models", headers=headers).status_code == 403
+    assert made["key"] not in shelfcast("keys", "list").stdout
+    assert shelfcast("keys", "revoke", "erp").returncode == 0
+    deadline = time.monotonic() + 10
+    while httpx.get(f"{service.url}/v1/series", headers=headers).status_code != 401:
+        assert time.monotonic() < deadline
+    assert shelfcast("keys", "revoke", "erp").returncode == 1
+    assert "unknown scopes" in shelfcast("keys", "create", "--name", "x", "--scopes", "everything").stderr
+
+
+def test_without_a_service_the_command_says_how_to_start_one(shelfcast: Shelfcast) -> None:
+    refused = shelfcast("jobs", "list", SHELFCAST_URL="http://127.0.0.1:9")
+    assert refused.returncode == 1
+    assert "shelfcast serve" in refused.stderr and "Traceback" not in refused.stderr
