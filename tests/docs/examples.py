@@ -12,9 +12,9 @@ How to mark one (an HTML comment on a line of its own, right before the fence; b
     <!-- example NAME -->      the next fence is not run in order, but by the test that asks for it by its name
 
 test_examples.py runs each file's examples from top to bottom against one `shelfcast serve` that all files share. They run in a
-folder that looks like a fresh checkout in use: `.venv` and `.shelfcast` (with `admin.key`) are there, `shelfcast` and `python` are
-on the PATH, http://127.0.0.1:8000 is the service, and sales.csv and sales.parquet hold five small series (A-1 to A-5 at S1, 200
-days up to 2026-11-23: nothing is posted yet). A variable that one example sets is there in the next ones of its file.
+folder that looks like a fresh checkout in use: `.venv` and `.shelfcast` (with `admin.key`) are there, `shelfcast` and `python`
+are on the PATH, http://127.0.0.1:8000 is the service, and sales.csv and sales.parquet hold five small series (A-1 to A-5 at S1,
+200 days up to 2026-11-23; nothing is posted yet). A variable that an example sets is there in the next ones of its file.
 """
 
 import json
@@ -53,10 +53,10 @@ def examples(file: Path) -> list[Example]:
     for mark, line, language, code in _marked(file):
         if mark.startswith("run"):
             found.append(Example(file, line, language, code))
-        elif mark == "output" or mark == "output shape":
+        elif mark in ("output", "output shape"):
             if not found:
                 raise MarkError(f"{file}:{line}: an output without anything run before it")
-            found[-1].outputs.append((code, mark))
+            found[-1].outputs.append((code, "output" if mark == "output" else "output shape"))
     return found
 
 
@@ -132,9 +132,7 @@ def _json_differences(expected: Any, found: Any, at: str, *, shape: bool) -> Ite
         yield f"{at} is documented as {expected!r}, printed as {found!r}"
 
 
-def _object_differences(
-    expected: dict[str, Any], found: dict[str, Any], at: str, *, shape: bool
-) -> Iterator[str]:
+def _object_differences(expected: dict[str, Any], found: dict[str, Any], at: str, *, shape: bool) -> Iterator[str]:
     for name in [name for name in expected if name not in found and name != ANY]:
         yield f"{at}.{name} is documented, but not printed"
     for name in [name for name in found if name not in expected and ANY not in expected]:
@@ -158,9 +156,7 @@ def _kind(value: Any) -> str:
 
 def _text_pattern(documented: str) -> re.Pattern[str]:
     lines = documented.strip("\n").split("\n")
-    parts = [
-        r"(?:[^\n]*(?:\n|\Z))*?" if line.strip() == ANY else _line_pattern(line) + r"(?:\n|\Z)" for line in lines
-    ]
+    parts = [r"(?:[^\n]*(?:\n|\Z))*?" if line.strip() == ANY else _line_pattern(line) + r"(?:\n|\Z)" for line in lines]
     return re.compile("".join(parts))
 
 

@@ -1,0 +1,50 @@
+"""The documents' examples do what they say, on a real service. How they are marked is in examples.py."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.examples import Example, differences, examples
+from tests.docs.service import DOCUMENTED_ADDRESS, Service, environment, run, shell
+
+pytestmark = pytest.mark.xdist_group("documents' examples")
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("examples")) as service:
+        yield service
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_a_page(page: Path, request: pytest.FixtureRequest) -> None:
+    found = examples(page)
+    if not found:
+        return
+    service: Service = request.getfixturevalue("service")
+    variables = environment(SHELFCAST_URL=service.url)
+    for example in found:
+        printed = execute(example, service, variables)
+        for documented, how in example.outputs:
+            assert not differences(documented, printed, how), f"{example}: {example.code}"
+
+
+def test_the_readme_shows_examples_that_are_run() -> None:
+    assert len([example for example in examples(ROOT / "README.md") if example.outputs]) > 0
+
+
+def execute(example: Example, service: Service, variables: dict[str, str]) -> str:
+    """What the example prints, with the documented address in place of the real one."""
+    code = example.code.replace(DOCUMENTED_ADDRESS, service.url)
+    assert example.language in ("bash", "python"), f"{example}: {example.language!r} cannot be run"
+    if example.language == "python":
+        ran = run([sys.executable, "-c", code], service.folder, variables)
+    else:
+        ran = shell(code, service.folder, variables)
+    assert ran.returncode == 0, f"{example} ended with {ran.returncode}:\n{ran.stdout}\n{ran.stderr}"
+    return ran.stdout.replace(service.url, DOCUMENTED_ADDRESS)
