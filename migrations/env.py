@@ -29,10 +29,10 @@ def _url() -> str:
 
 
 def _run(connection: Connection) -> None:
+    # Two processes that migrate at once: the second waits, however long that takes, and finds nothing to do.
+    connection.execute(text("SELECT pg_advisory_lock(7306201)"))
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
-    # Two processes that migrate at once: the second waits and finds nothing to do.
-    connection.execute(text("SELECT pg_advisory_lock(7306201)"))
     connection.commit()
     context.configure(
         connection=connection,

@@ -1,0 +1,166 @@
+"""Migrations up and down on a database that holds a row of every table, twice, and from several processes at once."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic import command
+from sqlalchemy.exc import DBAPIError
+
+import migrations
+from app.database.engine import Database
+from app.database.migrate import configuration, downgrade, expected_revision, schema_is_current, upgrade
+from app.database.tables import metadata
+from migrations.versions import __path__ as versions_path
+from tests.support import driver_url, on_database, run_sql
+
+# A row of every table, with a value wherever a column may have one that a migration could trip over.
+ROWS = {
+    "api_keys": "INSERT INTO api_keys (name, digest, scopes) VALUES ('erp', sha256('key'), '{admin}')",
+    "idempotent_answers": "INSERT INTO idempotent_answers VALUES (1, 'POST /v1/sales', 'k', '\\x00', 200, '{}', '{}')",
+    "series": "INSERT INTO series (sku, first_day, last_day, rows) VALUES ('A', '2026-03-01', '2026-03-01', 1)",
+    "posts": "INSERT INTO posts (kind, key_id, received, inserted, series_ids) VALUES ('sales', 1, 1, 1, '{1}')",
+    "sales": "INSERT INTO sales (series_id, day, post_id, quantity, promo) VALUES (1, '2026-03-01', 1, 2.5, 1)",
+    "replaced_sales": "INSERT INTO replaced_sales (series_id, day, post_id, replaced_post_id) VALUES (1, '2026-03-01', 1, 1)",
+    "items": "INSERT INTO items (sku, launched_on, discontinued_on, attributes) VALUES"
+    " ('A', '2026-01-01', '2026-12-31', '{\"a\": [1]}')",
+    "locations": "INSERT INTO locations (location, country, timezone) VALUES ('', 'DE', 'Europe/Berlin')",
+    "calendar": "INSERT INTO calendar (sku, date, price, covariates) VALUES ('A', '2026-03-01', 1, '{\"rain\": 1}'),"
+    " (NULL, '2026-03-01', NULL, '{}')",
+    "jobs": "INSERT INTO jobs (kind, key_id, request) VALUES ('train', 1, '{}')",
+    "workers": "INSERT INTO workers (name) VALUES ('w')",
+    "versions": "INSERT INTO versions (version, architecture, kind, horizon, context_length, trained_on, config, metrics,"
+    " decision, artifact_sha256, artifact_bytes, job_id) VALUES (1, 'lstm', 'train', 28, 56, '{}', '{}', '{}', 'first',"
+    " repeat('a', 64), 1, gen_random_uuid())",
+    "aliases": "INSERT INTO aliases VALUES ('champion', 1)",
+    "promotions": "INSERT INTO promotions (version, kind, reason) VALUES (1, 'merit', 'first')",
+    "forecasts": "INSERT INTO forecasts (series_id, version, series_revision, calendar_revision, cutoff, horizon, means,"
+    " quantiles) VALUES (1, 1, 1, 0, '2026-03-01', 1, '\\x00000000', '\\x00')",
+    "revisions": "UPDATE revisions SET value = 3",
+}
+
+
+@pytest.fixture
+def empty_url(postgres_url: str) -> Iterator[str]:
+    """The URL of a database without any table."""
+    name = f"empty_{os.getpid()}"
+    run_sql(postgres_url, f"CREATE DATABASE {name}")
+    yield on_database(postgres_url, name)
+    run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def fetch(url: str, query: str) -> list[tuple[object, ...]]:
+    connection = await asyncpg.connect(driver_url(url))
+    try:
+        return [tuple(row) for row in await connection.fetch(query)]
+    finally:
+        await connection.close()
+
+
+async def execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(driver_url(url))
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def objects(url: str) -> set[object]:
+    """Tables, sequences, types and functions of ours."""
+    found = await fetch(
+        url,
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S', 'v')"
+        " UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        " UNION ALL SELECT typname::text FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')",
+    )
+    return {row[0] for row in found}
+
+
+async def test_up_and_down_and_up_again_on_data(database_url: str) -> None:
+    assert set(ROWS) == set(metadata.tables), "every table has its row here"
+    await execute(database_url, *ROWS.values())
+    before = await objects(database_url)
+    for table in metadata.tables:
+        assert await fetch(database_url, f"SELECT FROM {table}"), table
+    await downgrade(database_url, "base")
+    assert await objects(database_url) == {"alembic_version"}
+    await upgrade(database_url)
+    assert await objects(database_url) == before
+    await asyncio.to_thread(command.check, configuration(database_url))
+    await execute(database_url, *ROWS.values())
+
+
+async def test_an_upgrade_of_a_current_schema_changes_nothing(database_url: str) -> None:
+    await execute(database_url, *ROWS.values())
+    before = [await fetch(database_url, f"SELECT * FROM {table}") for table in metadata.tables]
+    await upgrade(database_url)
+    await upgrade(database_url)
+    assert [await fetch(database_url, f"SELECT * FROM {table}") for table in metadata.tables] == before
+
+
+async def test_upgrades_at_once_from_several_processes(empty_url: str) -> None:
+    config = Path(migrations.__file__).with_name("alembic.ini")
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "alembic", "-c", str(config), "upgrade", "head"),
+            cwd=config.parent.parent,
+            env=os.environ | {"SHELFCAST_DATABASE_URL": empty_url},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    errors = [(await process.communicate())[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert await fetch(empty_url, "SELECT version_num FROM alembic_version") == [(expected_revision(),)]
+    assert await fetch(empty_url, "SELECT name, value FROM revisions") == [("calendar", 0)]
+
+
+async def test_every_step_runs_with_time_outs(empty_url: str) -> None:
+    """An event trigger notes the settings that each DDL command of a migration really ran with."""
+    await execute(
+        empty_url,
+        "CREATE SCHEMA noted",
+        "CREATE TABLE noted.settings AS SELECT '' AS lock, '' AS statement WHERE false",
+        "CREATE FUNCTION noted.note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO noted.settings"
+        " VALUES (current_setting('lock_timeout'), current_setting('statement_timeout')); END $$",
+        "CREATE EVENT TRIGGER note ON ddl_command_end EXECUTE FUNCTION noted.note()",
+    )
+    await upgrade(empty_url)
+    await downgrade(empty_url, "base")
+    noted = await fetch(empty_url, "SELECT DISTINCT lock, statement FROM noted.settings")
+    assert noted == [("10s", "15min")]
+
+
+async def test_a_migration_that_fails_leaves_the_schema_as_it_was(database_url: str) -> None:
+    await execute(database_url, "CREATE VIEW report AS SELECT * FROM api_keys")  # the last table to be dropped
+    before = await objects(database_url)
+    with pytest.raises(DBAPIError, match="other objects depend on it"):
+        await downgrade(database_url, "base")
+    assert await objects(database_url) == before
+    assert await fetch(database_url, "SELECT version_num FROM alembic_version") == [(expected_revision(),)]
+
+
+async def test_whether_a_schema_is_current(database: Database, database_url: str) -> None:
+    async def is_current() -> bool:
+        async with database.snapshot() as connection:
+            return await schema_is_current(connection)
+
+    assert await is_current()
+    await execute(database_url, "UPDATE alembic_version SET version_num = 'from the future'")
+    assert await is_current(), "a newer schema than the code's serves older code while machines are upgraded one by one"
+    await execute(database_url, "DELETE FROM alembic_version")
+    assert not await is_current()
+    await execute(database_url, "DROP TABLE alembic_version")
+    assert not await is_current()
+
+
+def test_revisions_form_one_line() -> None:
+    """Two heads would leave it to chance which one a deployment gets."""
+    files = [file for folder in versions_path for file in Path(folder).glob("[0-9]*.py")]
+    assert sorted(file.name[:4] for file in files) == [f"{n:04}" for n in range(1, len(files) + 1)]
+    assert expected_revision() == f"{len(files):04}"
