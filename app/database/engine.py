@@ -42,7 +42,14 @@ class Database:
     """A pool of connections to one Postgres."""
 
     def __init__(
-        self, url: str, *, pool_size: int = 10, pool_timeout: float = 5, statement_timeout: float = 60
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        pool_timeout: float = 5,
+        statement_timeout: float = 60,
+        idle_timeout: float = 60,
+        application: str = "shelfcast",
     ) -> None:
         self.engine: AsyncEngine = create_async_engine(
             async_url(url),
@@ -54,11 +61,11 @@ class Database:
             connect_args={
                 "timeout": pool_timeout,
                 "server_settings": {
-                    "application_name": "shelfcast",
+                    "application_name": application,
                     "timezone": "UTC",
                     "statement_timeout": str(int(statement_timeout * 1000)),
                     "lock_timeout": str(int(statement_timeout * 1000)),
-                    "idle_in_transaction_session_timeout": "60000",
+                    "idle_in_transaction_session_timeout": str(int(idle_timeout * 1000)),
                 },
             },
         )

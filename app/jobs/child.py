@@ -8,30 +8,36 @@ import asyncio
 import ctypes
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
 import orjson
+import structlog
 import torch
 
 from app.database.engine import Database
 from app.errors import Problem
 from app.jobs.publication import described
-from app.jobs.task import Reading, read_task_data
+from app.jobs.task import Champion, Reading, panel_for, read_task
 from app.registry.artifacts import ArtifactDamaged, save
 from app.registry.serving import load_forecaster
 from app.registry.store import Candidate, TrainedOn
+from app.sales.panel import TrainingData
+from app.telemetry import configure_logging
 from models.checkpoint import serialise
 from models.fitting import NonFiniteLoss
 from models.heldout import NotEnoughHistory, compare
 from models.networks.forecaster import Forecaster
 from models.online import NothingNew, UpdateConfig, update
-from models.training import Progress, TimeLimitReached, Trained, train
+from models.panel import Panel
+from models.training import Progress, Report, TimeLimitReached, Trained, train
 from models.training_config import RANGES, ConfigError, TrainingConfig
+
+log = structlog.get_logger()
 
 PR_SET_PDEATHSIG = 1
 NICENESS = 10
@@ -48,6 +54,7 @@ def main() -> None:
     Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     torch.set_num_threads(task["threads"])
     pipe = own_stdout()
+    configure_logging(task["log_level"])
 
     def tell(message: dict[str, Any]) -> None:
         pipe.write(orjson.dumps(message) + b"\n")
@@ -107,33 +114,49 @@ def work(task: dict[str, Any], tell: Tell) -> Candidate:
     """Train or update on all sales, and save what came of it."""
     report = reporter(tell)
     report(Progress(0.0, 0, 0, None, None, None, "reading"))
-    request = task["request"]
-    data = asyncio.run(_read(task))
-    if data.panel is None:
+    reading = asyncio.run(_read(task))
+    if reading.data is None:
         raise NotEnoughHistory("There are no sales to learn from; post some first.")
-    if task["kind"] == "train":
-        trained = train(data.panel, training_config(request, data), report=report)
-        report(Progress(1.0, trained.steps, trained.steps, None, None, None, "comparing"))
-        trained.metrics = compare(trained, data.panel, _champion_to_judge(task, data))
-        parent = None
-    else:
-        champion = _champion_to_update(task, data)
-        config = UpdateConfig(seed=request["seed"], max_seconds=request["max_seconds"])
-        trained = update(champion, data.panel, config=config, report=report)
-        parent = data.champion
-    return _saved(task, data, trained, parent)
+    do = _train if task["kind"] == "train" else _update
+    trained = do(task, reading.data.panel, reading.champion, report)
+    return _saved(task, reading.data, reading.champion, trained)
 
 
 async def _read(task: dict[str, Any]) -> Reading:
     database = Database(task["database_url"], pool_size=1)
     try:
-        return await read_task_data(database, kind=task["kind"], request=task["request"])
+        return await read_task(database)
     finally:
         await database.close()
 
 
-def reporter(tell: Tell) -> Callable[[Progress], None]:
-    """Passes progress on; it never goes back."""
+def _train(task: dict[str, Any], panel: Panel, champion: Champion | None, report: Report) -> Trained:
+    """A new network, and its metrics beside the champion's on the same windows."""
+    trained = train(panel, training_config(task["request"], panel), report=report)
+    report(Progress(1.0, len(trained.history), len(trained.history), None, None, None, "comparing"))
+    rival = None if champion is None else _scored_champion(task["artifacts"], champion)
+    seen = panel if rival is None else panel_for(rival, panel)
+    return replace(trained, metrics=compare(trained, seen, rival))
+
+
+def _scored_champion(artifacts: str, champion: Champion) -> Forecaster | None:
+    """The champion, None when its artifact is damaged: the new version is then judged by the baselines, and says so."""
+    try:
+        return load_forecaster(artifacts, champion.sha256)
+    except ArtifactDamaged as damage:
+        log.warning("champion_not_scored", version=champion.version, detail=damage.detail)
+        return None
+
+
+def _update(task: dict[str, Any], panel: Panel, champion: Champion | None, report: Report) -> Trained:
+    if champion is None:
+        raise Problem("conflict", "There is no champion to update; train one first.")
+    parent = load_forecaster(task["artifacts"], champion.sha256)
+    config = UpdateConfig(seed=task["request"]["seed"], max_seconds=task["request"]["max_seconds"])
+    return update(parent, panel_for(parent, panel), config=config, report=report)
+
+
+def reporter(tell: Tell) -> Report:
 
     def report(progress: Progress) -> None:
         tell(
@@ -151,52 +174,32 @@ def reporter(tell: Tell) -> Callable[[Progress], None]:
     return report
 
 
-def training_config(request: dict[str, Any], data: Reading) -> TrainingConfig:
-    assert data.panel is not None
-    numbers = {name: request[name] for name in RANGES}
+def training_config(request: dict[str, Any], panel: Panel) -> TrainingConfig:
     return TrainingConfig(
         architecture=request["model"],
         loss=request["loss"],
-        known=tuple(data.panel.known),
-        past=tuple(data.panel.past),
-        **numbers,
+        known=tuple(panel.known),
+        past=tuple(panel.past),
+        **{name: request[name] for name in RANGES},
     )
 
 
-def _champion_to_judge(task: dict[str, Any], data: Reading) -> Forecaster | None:
-    """The champion, to be scored beside the new version; None where there is none or its artifact is damaged."""
-    if data.champion is None or data.champion_sha256 is None:
-        return None
-    try:
-        return load_forecaster(task["artifacts"], data.champion_sha256)
-    except ArtifactDamaged as damage:
-        print(f"The champion, version {data.champion}, cannot be scored: {damage.detail}", file=sys.stderr)  # noqa: T201
-        return None
-
-
-def _champion_to_update(task: dict[str, Any], data: Reading) -> Forecaster:
-    if data.champion is None or data.champion_sha256 is None:
-        raise Problem("conflict", "There is no champion to update; train one first.")
-    return load_forecaster(task["artifacts"], data.champion_sha256)
-
-
-def _saved(task: dict[str, Any], data: Reading, trained: Trained, parent: int | None) -> Candidate:
-    assert data.panel is not None
+def _saved(task: dict[str, Any], data: TrainingData, champion: Champion | None, trained: Trained) -> Candidate:
     forecaster, job_id = trained.forecaster, UUID(task["job_id"])
     weights, description = serialise(forecaster)
-    artifact = save(task["artifacts"], weights, description, job_id=job_id)
+    version = None if champion is None else champion.version
     return Candidate(
         job_id=job_id,
         kind=task["kind"],
         architecture=forecaster.config.architecture,
-        parent=parent,
+        parent=version if task["kind"] == "update" else None,
         horizon=forecaster.horizon,
         context_length=forecaster.config.context_length,
         trained_on=TrainedOn(data.cutoff, data.rows, data.panel.series, data.panel.fingerprint()),
         config=forecaster.config.as_dict(),
         metrics=trained.metrics,
-        artifact=artifact,
-        judged_against=data.champion,
+        artifact=save(task["artifacts"], weights, description, job_id=job_id),
+        judged_against=version,
         promote=task["request"]["promote"],
     )
 

@@ -5,10 +5,9 @@ from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from app.auth import Caller, require
 from app.database.engine import Database
@@ -63,7 +62,7 @@ async def get_job(request: Request, _caller: Reader, job_id: str) -> Response:
 
 @router.get(
     "/training-jobs/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
     responses=problems(404) | EVENTS,
     summary="Follow a job",
 )
@@ -74,7 +73,8 @@ async def get_events(request: Request, _caller: Reader, job_id: str, last_event_
         moment = _found(await store.read_moment(connection, job), job_id)
     if moment.job.status in ENDED and moment.event_id == last_event_id:
         return Response(status_code=204)
-    return EventSourceResponse(event_stream(request, job, seen=last_event_id), headers=NO_CACHE)
+    events = event_stream(request, job, seen=last_event_id)
+    return StreamingResponse(events, media_type="text/event-stream", headers=NO_CACHE)
 
 
 @router.post(

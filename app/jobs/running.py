@@ -7,7 +7,6 @@ shutdown. Whichever comes first decides the outcome; then one fenced transaction
 import asyncio
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -171,7 +170,8 @@ class RunningJob:
     async def _write(self, outcome: Outcome) -> str | None:
         """One transaction behind the fence; the job's new status, None when it is no longer ours."""
         async with self._database.transaction() as connection:
-            await self._limit_waiting(connection)
+            wait = int(1000 * min(PUBLICATION_WAIT_SECONDS, self._settings.lease_seconds / 3))
+            await connection.execute(text(f"SET LOCAL lock_timeout = {wait}"))
             cancel = await queue.hold(connection, self.ours)
             if cancel is None:
                 return None
@@ -200,13 +200,6 @@ class RunningJob:
             connection, self.ours, await publish(connection, self.ours, outcome.word["candidate"])
         )
 
-    async def _limit_waiting(self, connection: AsyncConnection) -> None:
-        # A worker frozen in here would hold the row, and with it the job, for ever: the server ends its transaction.
-        idle = int(1000 * min(3.0, self._settings.lease_seconds / 2))
-        wait = int(1000 * min(PUBLICATION_WAIT_SECONDS, self._settings.lease_seconds / 3))
-        await connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {idle}"))
-        await connection.execute(text(f"SET LOCAL lock_timeout = {wait}"))
-
     async def _hold_on(self, outcome: Outcome) -> Outcome:
         """Between two tries to write an outcome: prolong the lease, or see that it is lost."""
         await asyncio.sleep(0.2)
@@ -221,11 +214,8 @@ class RunningJob:
                 raise
             return outcome
         self._lease_ends = before + self._settings.lease_seconds
-        return outcome if cancel is not None else await self._explained()
-
-    async def _explained(self) -> Outcome:
-        # The answer to a COMMIT can be lost with the connection: the job may have ended as we wanted.
-        return Outcome("lost")
+        # No row: taken over, or ended by ourselves when only the answer to the COMMIT was lost. Nothing is left to do.
+        return Outcome("lost") if cancel is None else outcome
 
 
 def passes(error: BaseException) -> bool:
@@ -246,6 +236,3 @@ def died(code: int) -> Problem:
     if code < 0:
         return Problem("training_died", f"The training process was ended by {signal.Signals(-code).name}.")
     return Problem("training_died", f"The training process ended with exit code {code}; the worker's log says why.")
-
-
-WakeUp = Callable[[str], None]

@@ -15,6 +15,8 @@ from app.registry.retention import remove_old_artifacts
 
 log = structlog.get_logger()
 
+APPLICATION = "shelfcast worker"
+LONGEST_IDLE_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 3600.0
 SPOOL_LEFTOVER_SECONDS = 86_400.0
 FORGOTTEN_WORKER_HOURS = 24
@@ -27,6 +29,29 @@ async def show_presence(connection: AsyncConnection, worker: str) -> None:
         ON CONFLICT (name) DO UPDATE SET heartbeat_at = clock_timestamp()"""),
         {"worker": worker},
     )
+
+
+def longest_idle(lease_seconds: float) -> float:
+    """Seconds that a worker's transaction may wait for its worker: well within the lease."""
+    return min(LONGEST_IDLE_SECONDS, lease_seconds / 2)
+
+
+async def end_frozen_sessions(connection: AsyncConnection, idle_seconds: float) -> int:
+    """End workers' transactions that wait for a frozen worker amid a statement; returns how many.
+
+    The server's own time-out sees only what is idle between statements. A session whose client has sent Parse, but no Bind
+    yet, counts as active, and would keep its locks for as long as its worker is frozen.
+    """
+    ended = await connection.execute(
+        text("""
+        SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND usename = current_user AND application_name = :application
+        AND state = 'active' AND wait_event = 'ClientRead'
+        AND state_change < clock_timestamp() - make_interval(secs => :idle)"""),
+        {"application": APPLICATION, "idle": idle_seconds},
+    )
+    count: int = ended.scalar_one()
+    return count
 
 
 async def end_presence(connection: AsyncConnection, worker: str) -> None:

@@ -23,6 +23,7 @@ from app.jobs import queue, upkeep
 from app.jobs.listening import listen
 from app.jobs.running import RunningJob
 from app.jobs.schedule import schedule_update
+from app.telemetry import configure_logging
 
 log = structlog.get_logger()
 
@@ -38,6 +39,9 @@ async def run_worker(settings: Settings, database_url: str, *, stop: asyncio.Eve
         pool_size=CONNECTIONS,
         pool_timeout=settings.pool_timeout_seconds,
         statement_timeout=settings.statement_timeout_seconds,
+        # A worker frozen inside a transaction would keep its locks, and with the row its job, for ever: the server ends it.
+        idle_timeout=upkeep.longest_idle(settings.lease_seconds),
+        application=upkeep.APPLICATION,
     )
     worker = Worker(settings, database, database_url, stop)
     try:
@@ -87,6 +91,10 @@ class Worker:
             except (Problem, DBAPIError) as error:
                 log.warning("queue_not_reached", reason=str(error))
                 found = False
+            except Exception:
+                # A defect may cost a job, which then goes to another attempt, but not the worker.
+                log.exception("job_not_run")
+                found = False
             if not found:
                 await self._pause()
 
@@ -120,6 +128,7 @@ class Worker:
             "database_url": self._database_url,
             "artifacts": self._settings.artifacts_location,
             "threads": self._settings.training_threads,
+            "log_level": self._settings.log_level,
         }
 
     async def _pause(self) -> None:
@@ -143,11 +152,16 @@ class Worker:
                 await act()
             except (Problem, DBAPIError) as error:
                 log.warning("round_skipped", what=act.__name__.strip("_"), reason=str(error))
+            except Exception:
+                log.exception("round_failed", what=act.__name__.strip("_"))
             await asyncio.sleep(seconds)
 
     async def _show_presence(self) -> None:
         async with self._database.transaction() as connection:
             await upkeep.show_presence(connection, self.name)
+            ended = await upkeep.end_frozen_sessions(connection, upkeep.longest_idle(self._settings.lease_seconds))
+        if ended:
+            log.warning("frozen_sessions_ended", sessions=ended)
 
     async def _schedule(self) -> None:
         if self._settings.update_hour is not None:
@@ -158,8 +172,21 @@ class Worker:
         await upkeep.keep_house(self._database, self._settings)
 
     async def _refresh(self) -> None:
-        if self._settings.refresh:
-            await asyncio.sleep(0)
+        """Bring forecasts up to date, also while a job trains. Computed on a thread of its own, so heartbeats go out."""
+        if not self._settings.refresh:
+            return
+        from app.forecasts.inference import Inference  # brings torch along
+        from app.forecasts.refresh import refresh_stale
+
+        inference = Inference(self._database, self._settings.artifacts_location)
+
+        async def refresh() -> None:
+            await refresh_stale(inference, proceed=lambda: not self._stop.is_set())
+
+        try:
+            await self._every(self._settings.poll_seconds, refresh)
+        finally:
+            await inference.close()
 
     async def _leave(self) -> None:
         try:
@@ -172,6 +199,7 @@ class Worker:
 def main() -> int:
     """The process of one worker; its exit code."""
     settings = Settings()
+    configure_logging(settings.log_level)
     url = settings.database_url.get_secret_value() if settings.database_url else running_url(settings.home)
     if url is None:
         print(  # noqa: T201

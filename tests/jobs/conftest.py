@@ -1,5 +1,9 @@
-"""Real worker processes on a real queue, with tiny data and short leases."""
+"""Real worker processes on a real queue, with tiny data and short leases.
 
+The tests of this folder share one database, emptied before each: making and dropping one costs more than most of them.
+"""
+
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +11,31 @@ import pytest
 
 from app.config import Settings
 from app.database.engine import Database
+from app.database.tables import metadata
 from tests.jobs.workers import Workers, add_sales
+from tests.support import on_database, run_sql
+
+EMPTIED = ", ".join(table.name for table in metadata.sorted_tables if table.name != "revisions")
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(postgres_url: str, template: str) -> Iterator[str]:
+    name = f"jobs_{uuid.uuid4().hex[:12]}"
+    run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield on_database(postgres_url, name)
+    run_sql(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(shared_database_url: str) -> str:
+    """The URL of a database without rows and without other connections."""
+    run_sql(
+        shared_database_url,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        f"TRUNCATE {EMPTIED} RESTART IDENTITY",
+    )
+    return shared_database_url
 
 
 @pytest.fixture

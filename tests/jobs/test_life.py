@@ -3,14 +3,13 @@
 import httpx
 import pytest
 
-from app.database.engine import Database
-from tests.jobs.workers import TINY, Workers, post_job, until_status
+from tests.jobs.workers import TINY, Workers, until_status
 
 pytestmark = pytest.mark.usefixtures("sales")
 
 
 async def test_a_posted_training_becomes_a_version(client: httpx.AsyncClient, workers: Workers) -> None:
-    answer = await client.post("/v1/training-jobs", json=TINY)
+    answer = await client.post("/v1/training-jobs", json=TINY | {"epochs": 2})
     assert answer.status_code == 202
     job = answer.json()
     assert answer.headers["Location"] == f"/v1/training-jobs/{job['id']}"

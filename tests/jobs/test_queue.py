@@ -170,7 +170,15 @@ async def test_a_cause_that_may_pass_is_tried_again_until_the_attempts_are_spent
 async def test_heartbeats_carry_progress_and_append_epochs(database: Database) -> None:
     ours = await claimed(database)
     for epoch in (1, 2):
-        news = News(epoch / 4, "training", epoch, 1 / epoch, None, 9.0, [{"epoch": epoch, "loss": 1 / epoch, "validation": None}])
+        news = News(
+            epoch / 4,
+            "training",
+            epoch,
+            1 / epoch,
+            None,
+            9.0,
+            [{"epoch": epoch, "loss": 1 / epoch, "validation": None}],
+        )
         assert await beat(database, ours, news) is False
     async with database.transaction() as connection:
         job = await store.read_job(connection, ours.id)
@@ -265,7 +273,10 @@ async def test_claims_and_take_overs_read_their_indexes(database: Database) -> N
     await add(database)
     await change(database, "ANALYZE jobs")
     for wanted, index in (
-        ("status = 'queued' AND run_after <= clock_timestamp() ORDER BY run_after, created_at LIMIT 1", "ix_jobs_queued"),
+        (
+            "status = 'queued' AND run_after <= clock_timestamp() ORDER BY run_after, created_at LIMIT 1",
+            "ix_jobs_queued",
+        ),
         ("status = 'running' AND lease_expires_at <= clock_timestamp() ORDER BY id", "ix_jobs_leases"),
     ):
         async with database.transaction() as connection:

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any
 
@@ -21,11 +23,13 @@ TINY = {
     "horizon": 7,
     "context_length": 14,
     "width": 8,
-    "epochs": 2,
+    "epochs": 1,
     "batch_size": 32,
     "max_seconds": 120,
 }
 """A training of a second or two."""
+SLOW = TINY | {"epochs": 6, "patience": 6}
+"""A training that can be met in the middle and yet be waited for."""
 LONG = TINY | {"epochs": 500, "patience": 500}
 """A training that is still in its first epochs when a test ends it."""
 
@@ -106,7 +110,7 @@ async def read_job(client: httpx.AsyncClient, job: str) -> dict[str, Any]:
     return found
 
 
-async def until_status(client: httpx.AsyncClient, job: str, *status: str, seconds: float = 60) -> dict[str, Any]:
+async def until_status(client: httpx.AsyncClient, job: str, *status: str, seconds: float = 120) -> dict[str, Any]:
     """Wait until the job has one of these states."""
     seen: dict[str, Any] = {}
 
@@ -121,18 +125,38 @@ async def until_status(client: httpx.AsyncClient, job: str, *status: str, second
     return seen
 
 
-async def until_training(client: httpx.AsyncClient, job: str) -> None:
-    """Wait until the child is amid its epochs."""
+async def until_training(client: httpx.AsyncClient, job: str, *, attempt: int = 1) -> None:
+    """Wait until the child of this attempt is amid its epochs."""
 
     async def reached() -> bool:
-        return bool((await read_job(client, job))["epoch"])
+        found = await read_job(client, job)
+        return bool(found["epoch"]) and found["attempt"] == attempt
 
-    await until(reached)
+    await until(reached, seconds=60)
 
 
 async def count_versions(database: Database) -> int:
     async with database.transaction() as connection:
         return int((await connection.execute(text("SELECT count(*) FROM versions"))).scalar_one())
+
+
+@asynccontextmanager
+async def publication_blocked(database: Database) -> AsyncIterator[Callable[[], Awaitable[bool]]]:
+    """Nothing can be published inside the block; gives a condition that tells whether a publication waits."""
+
+    async def waits() -> bool:
+        async with database.transaction() as other:
+            found = await other.execute(
+                text(
+                    "SELECT EXISTS (SELECT FROM pg_locks held JOIN pg_locks wanted USING (pid) WHERE NOT wanted.granted"
+                    " AND held.granted AND held.relation = 'jobs'::regclass AND held.mode = 'RowShareLock')"
+                )
+            )
+            return bool(found.scalar_one())
+
+    async with database.transaction() as connection:
+        await connection.execute(text("LOCK TABLE versions IN EXCLUSIVE MODE"))
+        yield waits
 
 
 def freeze(process: subprocess.Popen[bytes]) -> None:
