@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 import errno
+import secrets
 import socket
 import sys
 from types import FrameType
 
+import orjson
+import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.config import Settings
 from app.database.embedded import running_url
+from app.errors import MEDIA_TYPE, Problem, problem_body
 from app.telemetry import configure_logging
 
 ADDRESS_IN_USE = 4
@@ -18,6 +23,8 @@ NO_DATABASE = 5
 _BIND_SECONDS = 2.0  # the API of a service that was just killed may still be letting go of the port
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 30
+
+log = structlog.get_logger("app.api")
 
 
 def api(settings: Settings) -> int:
@@ -93,6 +100,22 @@ class Server(uvicorn.Server):
             print(self._announcement, flush=True)  # noqa: T201
 
 
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP parser, which answers what is no HTTP with a problem too."""
+
+    def send_400_response(self, msg: str) -> None:
+        request_id = secrets.token_hex(16)
+        problem = Problem("malformed_request", msg)
+        body = orjson.dumps(problem_body(problem, request_id=request_id))
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            f"x-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+        log.info("malformed_request", request_id=request_id, detail=msg)
+
+
 def _run(settings: Settings, url: str, listener: socket.socket, *, announce: bool) -> int:
     from app.main import create_app  # loads PyTorch, which the service that only watches over this process does without
 
@@ -100,7 +123,7 @@ def _run(settings: Settings, url: str, listener: socket.socket, *, announce: boo
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         access_log=False,

@@ -25,6 +25,7 @@ CODES: dict[str, Code] = {
     "invalid_request": Code(422, "The request is not valid", "A parameter or field has a wrong type, range or name."),
     "invalid_rows": Code(422, "Some rows are not valid", "Nothing was written; `errors` names up to 100 bad rows."),
     "unreadable_body": Code(400, "The body cannot be read", "Not valid JSON, CSV, Parquet, Arrow or compressed data."),
+    "malformed_request": Code(400, "The request is not valid HTTP", "The request line or a header cannot be parsed."),
     "unauthorized": Code(
         401, "A valid key is needed", "Send `Authorization: Bearer <key>`; the key is unknown or revoked."
     ),

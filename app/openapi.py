@@ -12,9 +12,9 @@ from pydantic import BaseModel, Field
 
 from app.errors import CODES, MEDIA_TYPE
 
-ALWAYS = (401, 403, 405, 413, 422, 429, 500, 503)
-WITH_BODY = (400, 415)
-OPEN = (405, 500, 503)  # for what answers without a key
+ALWAYS = (400, 401, 403, 405, 413, 422, 429, 500, 503)
+WITH_BODY = (415,)
+OPEN = (400, 405, 422, 500, 503)  # for what answers without a key
 
 _DESCRIPTIONS = {
     400: "The body cannot be read",

@@ -63,7 +63,8 @@ PageQuery = Annotated[Page, Depends(asked_page)]
 
 
 def encode_token(name: str, key: Sequence[Key]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([name, *key])).rstrip(b"=").decode()
+    # A driver's UUID is a class of its own, which orjson does not know.
+    return base64.urlsafe_b64encode(orjson.dumps([name, *key], default=str)).rstrip(b"=").decode()
 
 
 def decode_token(token: str, name: str, types: Sequence[type[Key]]) -> tuple[Any, ...]:

@@ -24,14 +24,14 @@ class Item(BaseModel):
     launched_on: date | None = None
     discontinued_on: date | None = Field(None, description="From this day on it is not sold any more.")
     replaces: Sku | None = Field(None, description="The SKU whose place it takes.")
-    attributes: dict[str, Any] = Field(default_factory=dict, description="Anything else, up to 64 KiB of JSON.")
+    attributes: dict[str, Any] | None = Field(default_factory=dict, description="Anything else, up to 64 KiB of JSON.")
 
 
 class LocationRow(BaseModel):
     """What is known of a location."""
 
     model_config = ConfigDict(extra="forbid")
-    location: Location = ""
+    location: Location | None = Field("", description='null or absent: "".')
     name: str | None = Field(None, max_length=200)
     country: str | None = Field(None, description="ISO 3166-1, two letters.", examples=["DE"])
     subdivision: str | None = Field(None, max_length=200, description="State or province, as in ISO 3166-2.")
@@ -49,7 +49,7 @@ class CalendarRow(BaseModel):
     promo: float | bool | None = Field(None, description="Flag or depth, 0 to 1; read back as a number.")
     event: str | None = Field(None, max_length=200)
     open: bool | None = None
-    covariates: dict[str, float | None] = Field(
+    covariates: dict[str, float | None] | None = Field(
         default_factory=dict, description="Numbers by name, such as weather; past values too. null: not known."
     )
 

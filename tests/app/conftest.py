@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 from starlette.responses import Response, StreamingResponse
 
+from app.api import Protocol
 from app.auth import Caller, require
 from app.config import Settings
 from app.database.engine import driver
@@ -149,7 +150,7 @@ async def served(settings: Settings, database_url: str) -> AsyncIterator[Served]
         }
     )
     app = faulty_app(settings, database_url)
-    config = uvicorn.Config(app, port=0, lifespan="on", access_log=False, log_config=None, http="httptools", ws="none")
+    config = uvicorn.Config(app, port=0, lifespan="on", access_log=False, log_config=None, http=Protocol, ws="none")
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
     try:

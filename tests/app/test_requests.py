@@ -152,3 +152,16 @@ async def test_a_closed_connection_frees_the_route_that_reads_from_it(served: Se
         deadline = asyncio.get_running_loop().time() + 10
         while not await counted():
             assert asyncio.get_running_loop().time() < deadline
+
+
+@pytest.mark.parametrize(
+    "sent", [b"what is this\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"\x16\x03\x01\x02\x00"]
+)
+async def test_what_is_no_http_is_a_problem_too(served: Served, sent: bytes) -> None:
+    reader, writer = await served.connect()
+    writer.write(sent)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert orjson.loads(body)["code"] == "malformed_request"
+    writer.close()
