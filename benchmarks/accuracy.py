@@ -38,8 +38,8 @@ LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
 MOST_CATEGORIES = 20
 
 
-def main() -> int:
-    args = parse(sys.argv[1:])
+def main(argv: list[str]) -> int:
+    args = parse(argv)
     torch.set_num_threads(args.threads)
     panel, known, past = read_panel(args.data, args.covariates)
     if args.end:
@@ -65,7 +65,7 @@ def main() -> int:
     result = summary(args, trained, scores, predict_seconds)
     print(json.dumps(result))
     if not args.end:
-        append_log(result)
+        append_log(result, argv)
     return 0
 
 
@@ -167,7 +167,7 @@ def summary(
     }
 
 
-def append_log(result: dict[str, Any]) -> None:
+def append_log(result: dict[str, Any], argv: list[str]) -> None:
     """Every run on reported windows, so that anyone can count them."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     dirty = subprocess.run(
@@ -177,7 +177,7 @@ def append_log(result: dict[str, Any]) -> None:
     row: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else ""),
-        "command": shlex.join(["python", "-m", "benchmarks.accuracy", *_without_folders(sys.argv[1:])]),
+        "command": shlex.join(["python", "-m", "benchmarks.accuracy", *_without_folders(argv)]),
     }
     row |= {name: f"{result['metrics'][name]:.6f}" for name in LOGGED}
     row |= {
@@ -200,4 +200,4 @@ def _without_folders(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

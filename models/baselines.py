@@ -195,7 +195,7 @@ def _smoothed_level(flat_SM: Floats) -> Floats:
     for day in range(flat_SM.shape[1]):
         seen_S, value_S = seen_SM[:, day], filled_SM[:, day]
         gap_AS = np.where(seen_S, value_S - level_AS, 0.0).astype(np.float32)
-        square_AS += np.where(started_S, gap_AS, 0.0) ** 2
+        square_AS += np.where(started_S, gap_AS, 0.0).astype(np.float64) ** 2
         step_AS = np.where(started_S, weight_A1, 1.0).astype(np.float32)
         level_AS = level_AS + step_AS * gap_AS
         started_S |= seen_S

@@ -1,0 +1,94 @@
+"""The accuracy command, as a user runs it: one line of JSON, and a file that the independent scorer accepts."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import accuracy
+from benchmarks.accuracy import main
+from tests.models.test_metrics import scored
+
+QUICK = ["--set", "epochs=2", "width=16", "layers=1", "batch_size=64", "--threads", "1"]
+
+
+def run(data: Path, out: Path, *more: str) -> int:
+    windows = ["--model", "lstm", "--horizon", "7", "--windows", "3", "--step", "7"]
+    return main(["--data", str(data), "--out", str(out), *windows, *more, *QUICK])
+
+
+@pytest.fixture(autouse=True)
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The log of reported runs, in a place of its own."""
+    path = tmp_path / "log.csv"
+    monkeypatch.setattr(accuracy, "LOG", path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three series, one of which starts six days before the first cutoff, with text and number covariates."""
+    rng = np.random.default_rng(0)
+    date = pd.date_range("2025-01-01", periods=150)
+    rows = []
+    for i, first in enumerate((0, 0, 108)):
+        days = date[first:]
+        rows.append(
+            pd.DataFrame(
+                {
+                    "sku": f"sku-{i}",
+                    "location": "",
+                    "date": days.date,
+                    "quantity": rng.poisson(5 + i, len(days)).astype(float),
+                    "event": np.where(days.day == 1, "first", None),
+                    "rain": rng.random(len(days)),
+                }
+            )
+        )
+    path = tmp_path / "data.parquet"
+    pd.concat(rows).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_its_forecasts_are_accepted_and_its_scores_are_the_scorers(
+    data: Path, tmp_path: Path, scorer: Path, capsys: pytest.CaptureFixture[str], whole: bool
+) -> None:
+    out = tmp_path / "forecasts.parquet"
+    flags = ["--covariates", "known:event,past:rain", "--end", "2025-05-20", *(["--whole-units"] if whole else [])]
+    assert run(data, out, *flags) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["parameters"] > 0 and result["train_seconds"] > 0 and result["peak_memory_mb"] > 0
+    forecasts = pd.read_parquet(out)
+    assert len(forecasts) == 3 * 3 * 7
+    assert not whole or (forecasts["0.5"] % 1 == 0).all()
+    command = [sys.executable, str(scorer), str(data), str(out), "--horizon", "7", "--windows", "3", "--step", "7"]
+    judged = subprocess.run([*command, "--end", "2025-05-20"], capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    theirs = scored(judged.stdout)
+    for name in ("mase", "sql", "wape", "wql", "rmsse", "bias"):
+        assert result["metrics"][name] == pytest.approx(theirs[name], abs=2e-6), name
+
+
+def test_only_runs_on_reported_windows_are_logged(data: Path, tmp_path: Path, log: Path) -> None:
+    assert run(data, tmp_path / "out.parquet", "--end", "2025-05-20") == 0
+    assert not log.exists()
+    for _ in range(2):
+        assert run(data, tmp_path / "out.parquet") == 0
+    rows = list(csv.DictReader(log.read_text().splitlines()))
+    assert len(rows) == 2 and rows[0]["sql"] == rows[1]["sql"]
+    assert "--data data.parquet" in rows[0]["command"] and str(tmp_path) not in rows[0]["command"]
+
+
+def test_too_few_days_and_unknown_covariates_are_told(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(data, tmp_path / "out.parquet", "--end", "2025-01-20") == 1
+    assert "windows" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="known:colour"):
+        run(data, tmp_path / "out.parquet", "--end", "2025-05-20", "--covariates", "known:colour")

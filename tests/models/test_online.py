@@ -1,0 +1,140 @@
+"""An online update: what it learns from, what it must not read, and how it is judged."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import deserialise, serialise
+from models.evaluation import evaluate
+from models.inference import predict
+from models.networks.forecaster import Forecaster
+from models.online import NothingNew, UpdateConfig, continued, held_out_windows, last_complete_day, update
+from models.panel import Panel
+from models.training import Clock, Progress, TimeLimitReached, Trained
+from tests.models.panels import make_panel
+
+QUICK = UpdateConfig(steps=8, batch_size=64)
+ALL_DAYS = make_panel(days=230)
+
+
+def weights(forecaster: Forecaster) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in forecaster.network.state_dict().items()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(first[name].equal(second[name]) for name in first)
+
+
+def first_days(days: int) -> Panel:
+    return ALL_DAYS.until(ALL_DAYS.start + np.timedelta64(days - 1, "D"))
+
+
+def test_a_child_has_learned_and_its_parent_is_unchanged(trained: Trained) -> None:
+    parent = trained.forecaster
+    before, twin_before = weights(parent), weights(parent.twin)  # type: ignore[arg-type]
+    updated = update(parent, first_days(190), config=QUICK)
+    assert same(weights(parent), before) and same(weights(parent.twin), twin_before)  # type: ignore[arg-type]
+    assert parent.trained_until == np.datetime64("2025-06-09")
+    child = updated.forecaster
+    assert not same(weights(child), before)
+    assert child.trained_until == first_days(190).end and child.keys == parent.keys
+    assert updated.steps == 8
+
+
+def test_it_is_judged_beside_its_parent_on_days_the_twins_have_not_seen(trained: Trained) -> None:
+    panel = first_days(190)
+    updated = update(trained.forecaster, panel, config=QUICK)
+    metrics, twin = updated.metrics, updated.forecaster.twin
+    assert {"model", "parent", "seasonal_naive", "moving_average", "exponential_smoothing"} < set(metrics)
+    assert twin is not None and twin.trained_until == np.datetime64(metrics["windows"][0])
+    cutoffs = [panel.day_index(np.datetime64(day)) for day in metrics["windows"]]
+    assert cutoffs[0] == 189 - 7
+    again = evaluate(lambda p, c: predict(twin, p, c), panel, cutoffs, horizon=7)
+    assert again == metrics["model"]
+    assert metrics["model"] != metrics["parent"]
+
+
+def test_shuffled_labels_after_the_end_leave_the_weights_identical(trained: Trained) -> None:
+    panel = first_days(200)
+    shuffled = replace(panel, quantity_ST=panel.quantity_ST.copy())
+    shuffled.quantity_ST[:, 180:] = np.random.default_rng(0).permutation(shuffled.quantity_ST[:, 180:], axis=1) + 5
+    made = [
+        continued(trained.forecaster, p, QUICK, end=180, clock=Clock(60, 1, lambda progress: None), part=(0, 1))
+        for p in (panel, shuffled, first_days(180))
+    ]
+    assert same(weights(made[0]), weights(made[1])) and same(weights(made[0]), weights(made[2]))
+
+
+def test_a_new_day_reaches_the_weights(trained: Trained) -> None:
+    """One day more, and only its value differs: the update differs, though 6 of 7 days of its windows are absent."""
+    panel = first_days(161)
+    other = replace(panel, quantity_ST=panel.quantity_ST.copy())
+    other.quantity_ST[:, 160] += 30
+    children = [update(trained.forecaster, p, config=QUICK).forecaster for p in (panel, other)]
+    assert not same(weights(children[0]), weights(children[1]))
+    assert all(torch.isfinite(value).all() for value in weights(children[0]).values())
+
+
+def test_the_same_update_twice_gives_the_same_weights(trained: Trained) -> None:
+    panel = first_days(190)
+    first, second = (update(trained.forecaster, panel, config=QUICK) for _ in range(2))
+    assert same(weights(first.forecaster), weights(second.forecaster)) and first.metrics == second.metrics
+
+
+def test_an_update_helps_after_a_shift(trained: Trained) -> None:
+    """Sales triple on weekdays that the parent knew as quiet: its child is nearer to the truth of the days that follow."""
+    panel = replace(make_panel(days=230), quantity_ST=make_panel(days=230).quantity_ST.copy())
+    quiet = np.arange(230) % 7 == 5
+    panel.quantity_ST[:, (np.arange(230) >= 160) & quiet] *= 6
+    seen = panel.until(panel.start + np.timedelta64(222, "D"))
+    config = UpdateConfig(steps=120, batch_size=128, learning_rate=3e-3, decay=0.9)
+    child = update(trained.forecaster, seen, config=config).forecaster
+    scores = [
+        evaluate(lambda p, c, f=f: predict(f, p, c), panel, [222], horizon=7) for f in (trained.forecaster, child)
+    ]
+    assert scores[1]["wql"] < 0.95 * scores[0]["wql"]
+
+
+def test_a_chain_of_updates_survives_its_file(trained: Trained) -> None:
+    child = update(trained.forecaster, first_days(175), config=QUICK).forecaster
+    grandchild = update(deserialise(*serialise(child)), first_days(190), config=QUICK).forecaster
+    direct = update(child, first_days(190), config=QUICK).forecaster
+    assert same(weights(grandchild), weights(direct))
+    assert direct.twin is not None and direct.twin.trained_until > child.twin.trained_until  # type: ignore[union-attr]
+
+
+def test_nothing_new_is_said(trained: Trained) -> None:
+    with pytest.raises(NothingNew, match="after 2025-06-09"):
+        update(trained.forecaster, first_days(160), config=QUICK)
+    silent = first_days(170)
+    silent.quantity_ST[:, 160:] = np.nan
+    with pytest.raises(NothingNew):
+        update(trained.forecaster, silent, config=QUICK)
+
+
+def test_a_series_that_is_new_since_takes_part(trained: Trained) -> None:
+    panel = make_panel(6, 190)
+    updated = update(trained.forecaster, panel, config=QUICK)
+    assert np.isfinite(predict(updated.forecaster, panel, 189).mean_SH).all()
+    assert len(updated.forecaster.keys) == 5
+
+
+def test_a_day_of_which_little_has_come_in_does_not_judge() -> None:
+    panel = first_days(190)
+    panel.quantity_ST[1:, 188:] = np.nan
+    assert last_complete_day(panel) == 187
+    assert held_out_windows(panel, 187, 28, 120) == (160, [159, 166, 173, 180])
+    assert held_out_windows(panel, 187, 7, 185) == (186, [185])
+    with pytest.raises(NothingNew, match="left to judge"):
+        held_out_windows(panel, 187, 7, 187)
+
+
+def test_progress_and_limits_are_those_of_a_training(trained: Trained) -> None:
+    told: list[Progress] = []
+    update(trained.forecaster, first_days(190), config=QUICK, report=told.append)
+    fractions = [p.fraction for p in told]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    with pytest.raises(TimeLimitReached):
+        update(trained.forecaster, first_days(190), config=replace(QUICK, steps=100_000, max_seconds=1.0))
