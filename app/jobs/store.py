@@ -82,7 +82,8 @@ async def cancel_job(connection: AsyncConnection, job_id: UUID) -> Job | None:
     if row is not None:
         await wake(connection, job_id)
         return _job(row)
-    return await read_job(connection, job_id)
+    moment = await read_moment(connection, job_id)
+    return None if moment is None else moment.job
 
 
 def _job(row: Any) -> Job:

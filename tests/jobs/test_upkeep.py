@@ -1,0 +1,161 @@
+"""What workers do beside jobs: the daily update, and forgetting what has had its time."""
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.config import Settings
+from app.database.engine import Database
+from app.jobs import store, upkeep
+from app.jobs.schedule import due_day, schedule_update
+from tests.support import until
+
+
+async def run(database: Database, statement: str, **values: Any) -> Any:
+    async with database.transaction() as connection:
+        result = await connection.execute(text(statement), values)
+        return result.scalars().all() if result.returns_rows else None
+
+
+async def make_champion(database: Database, created: str) -> None:
+    await run(
+        database,
+        """
+        WITH v AS (
+            INSERT INTO versions (version, architecture, kind, horizon, context_length, trained_on, config, metrics, decision,
+                                  artifact_sha256, artifact_bytes, job_id, created_at)
+            VALUES (1, 'lstm', 'train', 7, 14, '{}', '{}', '{}', 'Promoted.', repeat('a', 64), 1, gen_random_uuid(),
+                    CAST(CAST(:created AS text) AS timestamptz))
+            RETURNING version)
+        INSERT INTO aliases SELECT 'champion', version FROM v""",
+        created=created,
+    )
+
+
+async def schedule(database: Database, now: str, hour: int = 3) -> str | None:
+    async with database.transaction() as connection:
+        return await schedule_update(connection, hour, now=datetime.fromisoformat(now).replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("now", "day"), [("2026-11-24T02:59", "2026-11-23"), ("2026-11-24T03:00", "2026-11-24"), ("2027-01-01T00:00", "2026-12-31")]
+)
+def test_the_day_that_is_due(now: str, day: str) -> None:
+    assert str(due_day(datetime.fromisoformat(now), 3)) == day
+
+
+async def test_one_update_a_day_whoever_comes_first(database: Database) -> None:
+    await make_champion(database, "2026-11-01T12:00+00")
+    made = await asyncio.gather(*(schedule(database, "2026-11-24T03:01") for _ in range(5)))
+    assert sum(job is not None for job in made) == 1
+    assert await schedule(database, "2026-11-24T23:59") is None
+    # Three days without any worker are made up for by one update.
+    assert await schedule(database, "2026-11-28T02:00") is not None
+    assert await schedule(database, "2026-11-28T02:01") is None
+    assert await schedule(database, "2026-11-28T03:00") is not None
+    async with database.transaction() as connection:
+        jobs = await store.list_jobs(connection, status="queued", kind="update", after=None, limit=10)
+    assert len(jobs) == 3
+    assert {job.request["promote"] for job in jobs} == {"auto"}
+
+
+async def test_nothing_is_scheduled_without_a_champion_or_for_one_of_today(database: Database) -> None:
+    assert await schedule(database, "2026-11-24T04:00") is None
+    await make_champion(database, "2026-11-24T03:30+00")
+    assert await schedule(database, "2026-11-24T04:00") is None
+    assert await schedule(database, "2026-11-25T03:00") is not None
+
+
+async def test_finished_jobs_are_forgotten_after_their_time_and_no_others(database: Database) -> None:
+    await run(
+        database,
+        """
+        INSERT INTO jobs (kind, status, finished_at, result, error, scheduled_for, request) VALUES
+        ('train', 'succeeded', now() - interval '31 days', '{}', NULL, NULL, '{"n": "old"}'),
+        ('train', 'failed', now() - interval '31 days', NULL, '{}', NULL, '{"n": "old failure"}'),
+        ('train', 'succeeded', now() - interval '29 days', '{}', NULL, NULL, '{"n": "young"}'),
+        ('update', 'succeeded', now() - interval '31 days', '{}', NULL, current_date - 31, '{"n": "old schedule"}'),
+        ('update', 'succeeded', now() - interval '31 days', '{}', NULL, current_date - 1, '{"n": "schedule"}'),
+        ('train', 'queued', NULL, NULL, NULL, NULL, '{"n": "waiting"}')""",
+    )
+    async with database.transaction() as connection:
+        assert await upkeep.remove_old_jobs(connection, 30) == 3
+    left = await run(database, "SELECT request ->> 'n' FROM jobs ORDER BY 1")
+    assert left == ["schedule", "waiting", "young"]
+
+
+async def test_housekeeping_forgets_workers_answers_and_spool_leftovers(database: Database, settings: Settings) -> None:
+    await run(database, "INSERT INTO workers (name, heartbeat_at) VALUES ('gone', now() - interval '25 hours'), ('here', now())")
+    await run(database, "INSERT INTO api_keys (name, digest, scopes) VALUES ('k', sha256('k'), '{admin}')")
+    await run(
+        database,
+        """
+        INSERT INTO idempotent_answers (key_id, route, idempotency_key, fingerprint, status, headers, body, created_at)
+        SELECT id, 'POST /', age || 'h', '', 200, '{}', '', now() - make_interval(hours => age)
+        FROM api_keys, unnest(ARRAY[23, 25]) AS age""",
+    )
+    old, new = leftover(settings.spool_folder, "old", hours=25), leftover(settings.spool_folder, "new", hours=1)
+    await upkeep.keep_house(database, settings)
+    assert await run(database, "SELECT name FROM workers") == ["here"]
+    assert await run(database, "SELECT idempotency_key FROM idempotent_answers") == ["23h"]
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def leftover(folder: Path, name: str, *, hours: float) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    file.write_bytes(b"half a body")
+    moment = time.time() - 3600 * hours
+    os.utime(file, (moment, moment))
+    return file
+
+
+async def test_a_worker_shows_that_it_is_there(database: Database) -> None:
+    async with database.transaction() as connection:
+        await upkeep.show_presence(connection, "w:1")
+    first = await run(database, "SELECT heartbeat_at FROM workers")
+    async with database.transaction() as connection:
+        await upkeep.show_presence(connection, "w:1")
+    assert await run(database, "SELECT heartbeat_at FROM workers") > first
+    async with database.transaction() as connection:
+        await upkeep.end_presence(connection, "w:1")
+    assert await run(database, "SELECT name FROM workers") == []
+
+
+async def test_a_session_frozen_amid_a_statement_is_ended_and_others_are_not(database: Database, database_url: str) -> None:
+    workers = Database(database_url, pool_size=2, application=upkeep.APPLICATION)
+    try:
+        async with workers.reading() as frozen, workers.reading() as idle:
+            pid = frozen.get_server_pid()
+            # Parse and Flush, and then nothing: what asyncpg has sent when its process is frozen at the worst moment.
+            frozen._transport.write(
+                b"P" + (4 + 1 + 9 + 2).to_bytes(4, "big") + b"\0" + b"SELECT 1\0" + (0).to_bytes(2, "big") + b"H\0\0\0\4"
+            )
+
+            async def waits() -> bool:
+                found = await run(
+                    database,
+                    "SELECT true FROM pg_stat_activity WHERE pid = :pid AND state = 'active' AND wait_event = 'ClientRead'",
+                    pid=pid,
+                )
+                return bool(found)
+
+            await until(waits)
+            async with database.transaction() as connection:
+                assert await upkeep.end_frozen_sessions(connection, 3600) == 0
+                assert await upkeep.end_frozen_sessions(connection, 0) == 1
+            assert await idle.fetchval("SELECT 1") == 1
+            await until(lambda: _closed(frozen))
+            frozen.terminate()
+    finally:
+        await workers.close()
+
+
+async def _closed(connection: Any) -> bool:
+    return bool(connection.is_closed())
