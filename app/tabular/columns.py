@@ -18,13 +18,25 @@ from app.tabular.fields import BadRows, Field, Rows
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _EPOCH = date(1970, 1, 1).toordinal()
 TEXT = pa.dictionary(pa.int32(), pa.string())
+EMPTY = {
+    "text": TEXT,
+    "day": pa.date32(),
+    "number": pa.float64(),
+    "flag": pa.float64(),
+    "boolean": pa.bool_(),
+    "object": pa.string(),
+}
 
 
 def canonical(column: pa.Array, field: Field, rows: Rows, bad: BadRows) -> pa.Array:
     """The column as its field's type. Where something is wrong it is noted, and the value returned for it means nothing."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    made = _MAKERS[field.kind](column, field, rows, bad)
+    try:
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        made = _MAKERS[field.kind](column, field, rows, bad)
+    except pa.ArrowException as error:  # such as more text than a column of ordinary strings can hold
+        bad.column(field.name, "wrong_type", f"The column {field.name!r} cannot be read as {column.type}: {error}.")
+        return pa.nulls(len(rows), EMPTY[field.kind])
     if not field.nullable and made.null_count:
         missing = made.is_null().to_numpy(zero_copy_only=False)
         bad.where(missing, rows, field.name, "missing", f"{field.name} is missing; every row needs one.")
@@ -75,7 +87,7 @@ def _day(column: pa.Array, field: Field, rows: Rows, bad: BadRows) -> pa.Array:
     elif pa.types.is_timestamp(kind) and kind.tz is None:
         column = _days_of_times(column, field, rows, bad)
     elif pa.types.is_date(kind) or pa.types.is_null(kind):
-        column = column.cast(pa.date32())
+        column = column.cast(pa.date32(), safe=False)
     else:
         hint = (
             "a time with a zone has no day of its own; convert it first"
@@ -186,8 +198,7 @@ def _boolean(column: pa.Array, field: Field, rows: Rows, bad: BadRows) -> pa.Arr
 def _object(column: pa.Array, field: Field, rows: Rows, bad: BadRows) -> pa.Array:
     """JSON text of an object; Arrow structs and maps are written as objects too."""
     if pa.types.is_struct(column.type) or pa.types.is_map(column.type):
-        values = [None if value is None else orjson.dumps(dict(value)).decode() for value in column.to_pylist()]
-        return pa.array(values, pa.string())
+        return _objects(column, field, rows, bad)
     if pa.types.is_null(column.type):
         return column.cast(pa.string())
     if not is_text(column.type):
@@ -196,6 +207,17 @@ def _object(column: pa.Array, field: Field, rows: Rows, bad: BadRows) -> pa.Arra
     coded = column.cast(pa.string()).dictionary_encode()
     _note_wrong_values(coded, field, rows, bad)
     return coded.cast(pa.string())
+
+
+def _objects(column: pa.Array, field: Field, rows: Rows, bad: BadRows) -> pa.Array:
+    texts: list[str | None] = []
+    for number, value in zip(rows, column.to_pylist(), strict=True):
+        try:
+            texts.append(None if value is None else orjson.dumps(dict(value)).decode())
+        except (TypeError, ValueError) as error:
+            texts.append(None)
+            bad.row(int(number), field.name, "invalid_object", f"{field.name} must be what JSON can say ({error}).")
+    return pa.array(texts, pa.string())
 
 
 def _wrong_with_object(text: str) -> str | None:

@@ -319,6 +319,14 @@ class TestArrow:
             (3, "date", "out_of_range"),
         ]
 
+    def test_structs_and_maps_are_objects_when_json_can_say_them(self) -> None:
+        as_map = pa.array([[("a", 1.0)], None], pa.map_(pa.string(), pa.float64()))
+        for attributes in (pa.array([{"a": 1.0}, None]), as_map, pa.array(['{"a":1.0}', None])):
+            assert read(parquet_of(**GOOD, attributes=attributes), Format.PARQUET)["attributes"] == ['{"a":1.0}', None]
+        for attributes in (pa.array([None, {"a": b"raw"}]), pa.array([None, "[1]"]), pa.array([None, "{"])):
+            problem = refused(parquet_of(**GOOD, attributes=attributes), Format.PARQUET)
+            assert named(problem) == [(1, "attributes", "invalid_object")]
+
     def test_an_index_column_is_told_with_the_way_out(self) -> None:
         problem = refused(parquet_of(**GOOD, __index_level_0__=pa.array([0, 1])), Format.PARQUET)
         assert "index=False" in problem.detail
