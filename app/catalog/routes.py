@@ -1,11 +1,11 @@
 """Routes of items, locations, calendar and series: each parses, calls one function, answers."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
+from app.answers import database_of, json_of
 from app.auth import Caller, require
 from app.catalog import reading, series, writing
 from app.catalog.fields import CALENDAR, ITEMS, LOCATIONS
@@ -20,7 +20,6 @@ from app.catalog.schemas import (
     Written,
     request_body,
 )
-from app.database.engine import Database
 from app.days import Day, check_ordered
 from app.names import Location, Sku
 from app.openapi import problems
@@ -147,12 +146,3 @@ async def delete_series(
     async with database_of(request).transaction() as connection:
         await series.delete_series(connection, sku, location)
     return Response(status_code=204)
-
-
-def database_of(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
-
-
-def json_of(content: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")

@@ -13,8 +13,9 @@ from fastapi import Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.answers import database_of
 from app.catalog.fields import Catalog, checked
-from app.database.engine import Database, begun
+from app.database.engine import begun
 from app.errors import MAX_NAMED_ERRORS
 from app.tabular.fields import BadRows
 from app.tabular.reading import beside, pieces
@@ -52,11 +53,10 @@ class Counts:
 
 async def put_rows(request: Request, catalog: Catalog, *, dry_run: bool) -> Counts:
     """Take a request's rows into one table of the catalog. A dry run does all of it and takes it back."""
-    database: Database = request.app.state.database
     async with received(request) as body:
         with spool(request.app.state.settings.spool_folder) as rows:
             count = await _check(body, catalog, rows)
-            async with database.transaction() as connection:
+            async with database_of(request).transaction() as connection:
                 await _stage(connection, catalog, rows)
                 await _refuse_repeated(connection, catalog)
                 async with connection.begin_nested() as savepoint:

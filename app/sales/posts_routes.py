@@ -1,14 +1,13 @@
 """Routes that read sales back, delete them, list posts and undo them: each parses, calls one function, answers."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.answers import database_of, json_of
 from app.auth import Caller, require
-from app.database.engine import Database
 from app.days import Day, Moment, check_ordered
 from app.errors import Problem
 from app.idempotency import once
@@ -99,12 +98,3 @@ async def undo_post(
         return json_of(await posts.undo_post(connection, post_id, key_id=caller.key_id))
 
     return await once(request, caller, effect)
-
-
-def database_of(request: Request) -> Database:
-    database: Database = request.app.state.database
-    return database
-
-
-def json_of(content: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
