@@ -68,7 +68,7 @@ async def roll_back(request: Request, caller: Writer, body: Guarded = None) -> R
     return await once(request, caller, effect)
 
 
-@router.get("/models/{version:int}", response_model=Model, responses=problems(404), summary="Read a version")
+@router.get("/models/{version:number}", response_model=Model, responses=problems(404), summary="Read a version")
 async def read_model(request: Request, caller: Reader, version: Version) -> Response:
     """One version, with its scores, its aliases and what was decided about it."""
     async with _database(request).snapshot() as connection:
@@ -76,7 +76,7 @@ async def read_model(request: Request, caller: Reader, version: Version) -> Resp
 
 
 @router.post(
-    "/models/{version:int}/promote", response_model=Model, responses=problems(404, 409), summary="Promote a version"
+    "/models/{version:number}/promote", response_model=Model, responses=problems(404, 409), summary="Promote a version"
 )
 async def promote(request: Request, caller: Writer, version: Version, body: Guarded = None) -> Response:
     """Make a version the champion, whatever was decided when it was published. Its artifact is verified first.

@@ -200,5 +200,7 @@ async def test_an_unknown_version_is_not_found_and_told_what_there_is(
     await published(database, settings)
     answer = await client.get("/v1/models/2")
     assert (answer.status_code, answer.json()["detail"]) == (404, "There is no version 2; the newest is version 1.")
-    for nonsense in ("0", "-1", "one", "1.5", "99999999999999999999"):
-        assert (await client.get(f"/v1/models/{nonsense}")).status_code == 422
+    for nonsense, status in (("0", 422), ("9" * 18, 422), ("9" * 5000, 404), ("-1", 404), ("one", 404), ("1.0", 404)):
+        assert (await client.get(f"/v1/models/{nonsense}")).status_code == status
+        assert (await client.post(f"/v1/models/{nonsense}/promote")).status_code == status
+    assert (await client.get("/v1/models/rollback")).status_code == 405
