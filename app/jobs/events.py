@@ -29,7 +29,17 @@ LastEventId = Annotated[
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`data` is the job as JSON, `id` names its change; a comment every 15 s; closed at the job's end",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                }
+            }
+        },
     },
     204: {"description": "The job has ended, and `Last-Event-ID` was its last event: there is nothing more to come"},
 }
