@@ -16,6 +16,7 @@ Period = Literal["day", "week", "month"]
 Doubles = NDArray[np.float64]
 SIGNIFICANT_DIGITS = 6
 DECIMALS = 6
+HEADROOM = 2.0**-20
 PATHS_AT_ONCE = 4_000
 """Series times days whose sample paths are held at once, so that a year of days needs no more memory than a month."""
 
@@ -77,12 +78,15 @@ def figures(
         mean_SP = np.add.reduceat(mean_SH.astype(np.float64), starts, axis=1)
         at_once = max(1, PATHS_AT_ONCE // horizon)
         slices = [g.days for g in groups]
+        small_SHQ = quantiles_SHQ * np.float32(HEADROOM)  # a power of two: exact, and no sum of days can overflow
         quantiles_SPW = np.concatenate(
             [
-                sum_quantiles(quantiles_SHQ[i : i + at_once], grid_Q, dependence_NH, slices, wanted_W)
-                for i in range(0, len(quantiles_SHQ), at_once)
-            ]
+                sum_quantiles(small_SHQ[i : i + at_once], grid_Q, dependence_NH, slices, wanted_W)
+                for i in range(0, len(small_SHQ), at_once)
+            ],
+            dtype=np.float64,
         )
+        quantiles_SPW = quantiles_SPW / HEADROOM
     ordered_SPW = np.maximum.accumulate(quantiles_SPW, axis=2)
     return rounded(mean_SP), rounded(ordered_SPW)
 

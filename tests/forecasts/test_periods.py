@@ -1,0 +1,109 @@
+"""Weeks and months out of days."""
+
+import itertools
+from datetime import date, timedelta
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.forecasts.periods import figures, rounded, spans
+from models.training_config import LEVELS
+from tests.forecasts.data import END, forecast, means, sell
+
+
+def test_weeks_run_from_monday_to_sunday_and_are_clipped_to_the_horizon() -> None:
+    thursday = date(2026, 11, 26)
+    found = [(str(s.start), str(s.end), s.complete) for s in spans(thursday, 14, "week")]
+    assert found == [
+        ("2026-11-27", "2026-11-29", False),
+        ("2026-11-30", "2026-12-06", True),
+        ("2026-12-07", "2026-12-10", False),
+    ]
+
+
+def test_months_end_where_the_calendar_says_leap_day_included() -> None:
+    found = [(str(s.start), str(s.end), s.complete) for s in spans(date(2028, 1, 31), 45, "month")]
+    assert found == [("2028-02-01", "2028-02-29", True), ("2028-03-01", "2028-03-16", False)]
+    across = [(str(s.start), str(s.end), s.complete) for s in spans(date(2026, 12, 30), 33, "month")]
+    assert across == [
+        ("2026-12-31", "2026-12-31", False),
+        ("2027-01-01", "2027-01-31", True),
+        ("2027-02-01", "2027-02-01", False),
+    ]
+
+
+@given(st.dates(date(1900, 1, 1), date(2100, 1, 1)), st.integers(1, 365), st.sampled_from(["day", "week", "month"]))
+def test_periods_cover_the_horizon_without_gap_or_overlap(cutoff: date, horizon: int, period: str) -> None:
+    groups = spans(cutoff, horizon, period)  # type: ignore[arg-type]
+    assert groups[0].days.start == 0
+    assert groups[-1].days.stop == horizon
+    for before, after in itertools.pairwise(groups):
+        assert before.days.stop == after.days.start
+        assert before.end + timedelta(days=1) == after.start
+    for group in groups:
+        assert (group.end - group.start).days + 1 == group.days.stop - group.days.start
+    assert all(group.complete for group in groups[1:-1])
+
+
+@given(st.lists(st.floats(-1, 1e300), min_size=2, max_size=30))
+def test_rounding_keeps_order_and_six_digits(values: list[float]) -> None:
+    ordered = np.sort(np.array(values))
+    kept = rounded(ordered)
+    assert (np.diff(kept) >= 0).all()
+    assert (kept >= 0).all()
+    np.testing.assert_allclose(kept, np.maximum(ordered, 0), rtol=5.1e-6, atol=5.1e-7)
+
+
+def test_rounded_figures_are_written_as_they_are_read() -> None:
+    given = np.array([11.2000003, 0.1 + 0.2, 1234567.8, 0.0000004, 99.99995])
+    assert rounded(given).tolist() == [11.2, 0.3, 1234570.0, 0.0, 100.0]
+
+
+def test_days_that_rise_and_fall_together_add_up_to_the_sum_of_their_quantiles() -> None:
+    levels = np.array(LEVELS)
+    quantiles_SHQ = (levels * np.arange(1, 15)[:, None])[None].astype(np.float32)
+    together_NH = np.repeat(((np.arange(400) + 0.5) / 400)[:, None], 14, axis=1).astype(np.float16)
+    groups = spans(END, 14, "week")
+    mean_SP, quantiles_SPW = figures(
+        quantiles_SHQ[..., 8],
+        quantiles_SHQ,
+        levels,
+        np.array([0.1, 0.5, 0.9]),
+        groups=groups,
+        dependence_NH=together_NH,
+    )
+    assert mean_SP.tolist() == [[14.0, 38.5]]
+    expected = np.array([[0.1, 0.5, 0.9]]) * np.array([[28.0], [77.0]])
+    np.testing.assert_allclose(quantiles_SPW[0], expected, rtol=0.01)
+
+
+async def test_a_weeks_mean_is_the_sum_of_its_days_and_its_quantiles_are_those_of_the_sum(
+    client: httpx.AsyncClient,
+) -> None:
+    noise = np.random.default_rng(0).poisson(20, 200).astype(float).tolist()
+    await sell(client, "A-1", noise)
+    days = await forecast(client, "A-1")
+    weeks = await forecast(client, "A-1", period="week")
+    assert [len(weeks["forecast"]), weeks["period"]] == [4, "week"]
+    daily = np.array(means(days)).reshape(4, 7)
+    np.testing.assert_allclose(means(weeks), daily.sum(axis=1), rtol=1e-5)
+    for week, of_days in zip(weeks["forecast"], np.split(np.arange(28), 4), strict=True):
+        low, middle, high = week["quantiles"].values()
+        sums = {level: sum(days["forecast"][d]["quantiles"][level] for d in of_days) for level in ("0.1", "0.5", "0.9")}
+        # Days are not all low or all high at once: the sum's quantiles lie closer together than the quantiles' sums.
+        assert sums["0.1"] < low < middle < high < sums["0.9"]
+        assert middle == pytest.approx(week["mean"], rel=0.1)
+
+
+async def test_a_month_clipped_by_the_horizon_says_so(client: httpx.AsyncClient) -> None:
+    await sell(client, "A-1", [2.0] * 70)
+    body = await forecast(client, "A-1", period="month", horizon=45)
+    found = [(p["start"], p["end"], p["complete"], p["mean"]) for p in body["forecast"]]
+    assert found == [
+        ("2026-11-23", "2026-11-30", False, 16.0),
+        ("2026-12-01", "2026-12-31", True, 62.0),
+        ("2027-01-01", "2027-01-06", False, 12.0),
+    ]
