@@ -29,6 +29,11 @@ _INSERT_MISSING = """
     WHERE NOT EXISTS (SELECT FROM series s WHERE s.sku = k.sku AND s.location = k.location)
     ORDER BY k.sku, k.location
     ON CONFLICT DO NOTHING"""
+_LOCK = """
+    SELECT FROM series WHERE id IN (
+        SELECT s.id FROM unnest($1::text[], $2::text[]) AS k (sku, location) JOIN series s USING (sku, location)
+        UNION ALL SELECT s.id FROM series s WHERE s.location = ANY($3::text[])
+    ) ORDER BY id FOR NO KEY UPDATE"""
 _FOUND = """
     SELECT k.number, s.id, s.rows, s.first_day - DATE '1970-01-01' AS first, s.last_day - DATE '1970-01-01' AS last
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k (sku, location, number) JOIN series s USING (sku, location)"""
@@ -53,14 +58,7 @@ async def locked_series(
         # Sorted, as every post does it: two posts that make the same series wait for each other in one order only.
         await driver.execute(_INSERT_MISSING, skus, locations)
         # Not FOR UPDATE: a forecast may be stored meanwhile, whose foreign key takes a share of the row's key.
-        await driver.execute(
-            "SELECT FROM series s WHERE s.location = ANY($3::text[]) OR EXISTS ("
-            "SELECT FROM unnest($1::text[], $2::text[]) AS k (sku, location) WHERE k.sku = s.sku AND k.location = s.location"
-            ") ORDER BY s.id FOR NO KEY UPDATE",
-            skus,
-            locations,
-            list(also_at),
-        )
+        await driver.execute(_LOCK, skus, locations, list(also_at))
         state = await series_state(driver, keys)
         if (state.ids >= 0).all():  # else one was deleted between the two statements: make it again
             return state
@@ -82,11 +80,13 @@ async def series_state(driver: asyncpg.Connection, keys: Sequence[tuple[str, str
 
 
 async def prepare_bulk(driver: asyncpg.Connection) -> None:
-    """For the rest of this transaction: rows are found through the primary key, and a statement may take its time."""
-    await driver.execute(
-        "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL jit = off;"
-        "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
-    )
+    """For the rest of this transaction a statement may take its time, and may wait for a lock as long as the request may."""
+    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL jit = off")
+
+
+async def find_by_key(driver: asyncpg.Connection) -> None:
+    """For the rest of this transaction rows are found through the primary key: tables just filled have no statistics yet."""
+    await driver.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
 
 
 async def stored_rows(driver: asyncpg.Connection, ids: Ints, lows: Ints, highs: Ints) -> NDArray[Any]:

@@ -23,6 +23,7 @@ ROW = np.dtype([("series", "<i4"), ("day", "<i4"), *((name, "<f8") for name in V
 ROWS_A_BUCKET = 262_144
 _ROWS_A_PIECE = 65_536
 _EPOCH = date(1970, 1, 1).toordinal()
+_MOST_DAYS = 60_000  # more than a series can have days from 1900 on
 _FIRST_DAY = date(1900, 1, 1).toordinal() - _EPOCH
 
 SalesRows = NDArray[Any]  # of ROW
@@ -47,13 +48,12 @@ def sales_fields(today: date) -> tuple[Field, ...]:
 class CheckedSales:
     """A body's good rows, sorted by series and day, on disk.
 
-    `keys` are its series (sku, location) in order, `received` its rows, `location_days` the days it has for each location.
+    `keys` are its series (sku, location) in order, `received` its rows.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.keys: list[tuple[str, str]] = []
         self.received = 0
-        self.location_days: dict[str, NDArray[np.int64]] = {}
         self.file = file
         self.counts: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -61,6 +61,19 @@ class CheckedSales:
         """The rows, whole series at a time; `series` indexes `keys`."""
         for first, last in self.bounds():
             yield _read(self.file, first, last - first)
+
+    def location_days(self) -> dict[str, NDArray[np.int64]]:
+        """The days, sorted, that the body has for each of its locations."""
+        found: dict[str, NDArray[np.int64]] = {}
+        for rows in self.buckets():
+            first = int(rows["series"][0])
+            places = [location for _, location in self.keys[first : int(rows["series"][-1]) + 1]]
+            names = {name: number for number, name in enumerate(dict.fromkeys(places))}
+            place = np.array([names[name] for name in places])[rows["series"] - first]
+            pairs = np.unique((place << 32) | (rows["day"].astype(np.int64) + 2**31))
+            for name, days in zip(names, np.split(pairs, np.flatnonzero(np.diff(pairs >> 32)) + 1), strict=True):
+                found[name] = np.union1d(found.get(name, days[:0]), (days & 0xFFFFFFFF) - 2**31)
+        return found
 
     def bounds(self) -> list[tuple[int, int]]:
         """Row ranges of the buckets: as many whole series as come to about ROWS_A_BUCKET rows."""
@@ -97,6 +110,8 @@ def _check(body: Body, raw: IO[bytes], checked: CheckedSales) -> Iterator[None]:
             grown[: len(counts)] += counts
             counts = grown
             checked.received += len(rows)
+            if counts.max() > _MOST_DAYS:  # some day is there twice; a series of any length would not fit a bucket
+                break
         yield
     bad.refuse()
     yield from _sort(raw, list(index), counts, checked)
@@ -142,7 +157,6 @@ def _sort(
         same = np.flatnonzero(np.diff(_day_keys(rows)) == 0)
         twice.append(rows[same[: 100 - sum(map(len, twice))]])
         _write(checked.file, first, rows)
-        _note_location_days(rows, checked)
         yield
     if any(map(len, twice)):
         _refuse_repeated(raw, np.concatenate(twice), rank, checked)
@@ -166,17 +180,6 @@ def _distribute(
             _write(checked.file, int(next_row[number]), part)
             next_row[number] += len(part)
         yield
-
-
-def _note_location_days(rows: SalesRows, checked: CheckedSales) -> None:
-    first = int(rows["series"][0])
-    places = [location for _, location in checked.keys[first : int(rows["series"][-1]) + 1]]
-    names = {name: number for number, name in enumerate(dict.fromkeys(places))}
-    place = np.array([names[name] for name in places])[rows["series"] - first]
-    pairs = np.unique((place << 32) | (rows["day"].astype(np.int64) + 2**31))
-    for name, days in zip(names, np.split(pairs, np.flatnonzero(np.diff(pairs >> 32)) + 1), strict=True):
-        known = checked.location_days.get(name, days[:0])
-        checked.location_days[name] = np.union1d(known, (days & 0xFFFFFFFF) - 2**31)
 
 
 def _refuse_repeated(raw: IO[bytes], twice: SalesRows, rank: NDArray[np.int32], checked: CheckedSales) -> None:

@@ -73,10 +73,10 @@ async def write_sales(
 ) -> tuple[int, Counts]:
     """Write a checked body; returns the post's id and its counts. `complete` adds the zeros of absent series."""
     driver = await begun(connection)
-    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-    places = list(checked.location_days) if complete else []
-    state = await store.locked_series(driver, checked.keys, places)
     await store.prepare_bulk(driver)
+    days_of = checked.location_days() if complete else {}
+    state = await store.locked_series(driver, checked.keys, list(days_of))
+    await store.find_by_key(driver)
     post_id = await next_post_id(driver)
     touched = _Touched()
     inserted = updated = completed = 0
@@ -89,8 +89,8 @@ async def write_sales(
         touched.note(new, new=True)
         touched.note(changed, new=False)
         inserted, updated = inserted + len(new), updated + len(changed)
-    for place in places:
-        async for zeros in zeros_for_absent(driver, place, checked.location_days[place]):
+    for place, days in days_of.items():
+        async for zeros in zeros_for_absent(driver, place, days):
             await store.insert_rows(driver, zeros, post_id)
             touched.note(zeros, new=True)
             completed += len(zeros)
@@ -103,7 +103,9 @@ async def write_sales(
 
 async def would_write(driver: asyncpg.Connection, checked: CheckedSales, *, complete: bool) -> Counts:
     """What a checked body would change now, without a lock or a write. The zeros of `complete` are not counted ahead."""
+    await store.prepare_bulk(driver)
     state = await store.series_state(driver, checked.keys)
+    await store.find_by_key(driver)
     inserted = updated = 0
     for rows in checked.buckets():
         new, _, changed = await _differences(driver, rows, state)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
-from tests.sales.bodies import FORMATS, JSON, NDJSON, Row, compress, encode
+from tests.sales.bodies import ARROW, FORMATS, JSON, NDJSON, Row, compress, encode
 
 TODAY = datetime.now(UTC).date()
 
@@ -162,6 +162,21 @@ class TestStoring:
         body = compress(encode([row(), row(sku="B")], content_type), encoding)
         answer = await send(client, body, content_type, Content_Encoding=encoding)
         assert counts(answer) == [2, 2, 0, 0, 0]
+
+    async def test_a_series_given_more_often_than_there_are_days_is_refused_early(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.sales.validate._MOST_DAYS", 30)
+        rows = [row(date=f"2026-01-{1 + number % 28:02}") for number in range(40)]
+        answer = await send(client, encode(rows, NDJSON), NDJSON)
+        assert [e["row"] for e in answer.json()["errors"]] == [*range(12), *range(28, 40)]
+
+    async def test_a_large_arrow_stream_is_mapped_and_read(self, client: httpx.AsyncClient) -> None:
+        rows = [row(sku=f"S{number // 40}", price=2, date=f"2025-{1 + number % 40 // 28:02}-{1 + number % 40 % 28:02}")
+                for number in range(40_000)]  # fmt: skip
+        body = encode(rows, ARROW)
+        assert len(body) > 2**20
+        assert counts(await send(client, body, ARROW)) == [40_000, 40_000, 0, 0, 0]
 
 
 class TestDays:
