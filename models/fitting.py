@@ -23,7 +23,7 @@ from models.windows import Windows, WindowSource
 
 EMA_DECAY = 0.97
 GRADIENT_NORM = 1.0
-MEAN_WEIGHT = 0.2
+MEAN_WEIGHT = 0.1
 """Weight of the mean's loss beside the pinball loss."""
 FULL_SEASONS = 700
 """Days of history from which on the day of the year is a feature: with one year it is only a name for the days seen."""

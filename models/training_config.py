@@ -35,15 +35,15 @@ class Range:
 RANGES: dict[str, Range] = {
     "horizon": Range(1, 365, 28, "days ahead that are forecast"),
     "context_length": Range(7, 364, {"lstm": 56, "transformer": 56, "cnn": 56}, "past days the trunk reads day by day"),
-    "layers": Range(1, 8, {"lstm": 1, "transformer": 2, "cnn": 4}, "layers of the trunk"),
+    "layers": Range(1, 8, {"lstm": 1, "transformer": 2, "cnn": 2}, "layers of the trunk"),
     "width": Range(8, 512, 64, "channels of the trunk and the decoder"),
     "heads": Range(1, 16, 4, "attention heads (transformer only); must divide the width"),
     "dropout": Range(0.0, 0.8, 0.1, "share of activations dropped while training", whole=False),
     "learning_rate": Range(1e-5, 0.1, 3e-3, "highest learning rate of AdamW", whole=False),
     "batch_size": Range(8, 8192, 512, "windows in one optimiser step"),
-    "epochs": Range(1, 500, 20, f"at most so many epochs of {STEPS_PER_EPOCH} optimiser steps"),
+    "epochs": Range(1, 500, 30, f"at most so many epochs of {STEPS_PER_EPOCH} optimiser steps"),
     "weight_decay": Range(0.0, 1.0, 0.01, "decoupled weight decay of AdamW", whole=False),
-    "patience": Range(1, 500, 6, "epochs without a better validation loss before training stops"),
+    "patience": Range(1, 500, 5, "epochs without a better validation loss before training stops"),
     "seed": Range(0, 2**31 - 1, 0, "seed of weights, sampling and dropout"),
     "max_seconds": Range(1.0, 86_400.0, 600.0, "seconds after which the training gives up", whole=False),
 }

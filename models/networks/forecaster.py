@@ -77,11 +77,17 @@ class Network(nn.Module):
         static_BF = torch.cat([features.static_BF, self.identity(identity_B)], dim=1)
         once_BD = self.from_state(self.trunk(features.context_BLC)) + self.from_static(static_BF)
         hidden_BHD = nn.functional.gelu(once_BD[:, None] + self.from_ahead(features.ahead_BHF))
-        mixed_BHD = nn.functional.gelu(self.mix(self.dropout(hidden_BHD)))
-        hidden_BHD = self.norm(hidden_BHD + self.dropout(mixed_BHD))
+        mixed_BHD = nn.functional.gelu(self.mix(hidden_BHD * self._mask(hidden_BHD)))
+        hidden_BHD = self.norm(hidden_BHD + mixed_BHD * self._mask(mixed_BHD))
         out_BHO = self.head(torch.cat([hidden_BHD, features.ahead_BHF], dim=2))
         mean_BH, quantiles_BHQ = self._heads(out_BHO)
         return Output(mean_BH, quantiles_BHQ, features.scale_B, features.error_B)
+
+    def _mask(self, x_BHD: Tensor) -> Tensor:
+        """A dropout mask that all days of a window share: as good here, and a 28th of the random numbers."""
+        ones_B1D = x_BHD.new_ones(x_BHD.shape[0], 1, x_BHD.shape[2])
+        mask_B1D: Tensor = self.dropout(ones_B1D)
+        return mask_B1D
 
     def _heads(self, out_BHO: Tensor) -> tuple[Tensor, Tensor | None]:
         mean_BH = nn.functional.softplus(out_BHO[..., 0] + 0.5)
