@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,8 @@ def fuzz(address: str, key: str, *options: str, output: int | None = None) -> su
     command += ["--suppress-health-check=all", "--continue-on-failure", "--no-color", "--warnings=off"]
     command += options
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": _HOOKS}
-    return subprocess.run(command, env=environment, stdout=output, stderr=output, text=True, check=False)
+    with jobs_ending(address, key):
+        return subprocess.run(command, env=environment, stdout=output, stderr=output, text=True, check=False)
 
 
 def prepare(address: str, key: str) -> None:
@@ -71,6 +73,26 @@ def prepare(address: str, key: str) -> None:
     httpx.post(f"{address}/v1/sales", json={"sales": rows}, headers=headers, timeout=60).raise_for_status()
     job = {"model": "lstm"}
     httpx.post(f"{address}/v1/training-jobs", json=job, headers=headers, timeout=60).raise_for_status()
+
+
+@contextmanager
+def jobs_ending(address: str, key: str) -> Iterator[None]:
+    """Cancel every job that is made meanwhile: the stream of a job's events lasts as long as the job."""
+    done = threading.Event()
+
+    def cancel() -> None:
+        with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+            while not done.wait(0.3):
+                for job in client.get("/v1/training-jobs", params={"status": "queued"}).json()["jobs"]:
+                    client.post(f"/v1/training-jobs/{job['id']}/cancel").raise_for_status()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextmanager
