@@ -167,7 +167,9 @@ posts = Table(
     Column("first_day", Date),
     Column("last_day", Date),
     Column("undone_by", BigInteger, ForeignKey("posts.id"), unique=True),
-    _timestamp("created_at", nullable=False, default_now=True),
+    # Not now(), which is when the transaction began: a caller who asks for what changed since his last look would miss a long
+    # post that began before it. A post is recorded as the last thing before its commit.
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     CheckConstraint("kind IN ('sales', 'delete', 'undo')", name="kind"),
     CheckConstraint("kind <> 'sales' OR inserted + updated + unchanged = received", name="counts_add_up"),
     CheckConstraint("undone_by IS NULL OR kind <> 'undo'", name="undo_is_final"),

@@ -44,8 +44,8 @@ async def read_sales(
     changed_since: Annotated[
         Moment | None,
         Query(
-            description="Only rows written or brought back since this time. A post counts from when it began to be"
-            " written, so ask with an overlap of some minutes; a row read twice does no harm."
+            description="Only rows written or brought back since this time. A post counts from when it was recorded, just"
+            " before it could be seen: ask with an overlap of some seconds; a row read twice does no harm."
         ),
     ] = None,
 ) -> Response:

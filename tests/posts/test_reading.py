@@ -1,5 +1,6 @@
 """Sales read back: filters, pages, what changed since; and the statement behind it, which never scans all sales."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
@@ -11,8 +12,8 @@ from fastapi import FastAPI
 from app.database.engine import Database
 from app.pagination import Page, encode_token
 from app.sales.reading import SalesFilter, page_query
-from tests.posts.calls import day, delete, pages, post, row, sales, undo, whole
-from tests.support import client_of
+from tests.posts.calls import day, delete, pages, post, row, sales, stored, undo, whole
+from tests.support import client_of, until
 
 FULL = {
     "sku": "00123",
@@ -92,6 +93,20 @@ async def test_changed_since_lists_what_was_written_or_brought_back(client: http
     assert await sales(client, changed_since=since, page_size=1) == everything
     assert await sales(client, changed_since=since, sku="B") == everything[2:]
     assert old["inserted"] == 5
+
+
+async def test_a_post_counts_from_its_end_so_that_a_long_one_is_not_missed(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await post(client, row("A", day(1), 1))
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("SELECT FROM series FOR UPDATE")
+        waiting = asyncio.create_task(post(client, row("A", day(2), 1)))
+        locked = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        await until(lambda: stored(database, locked))
+        looked = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    await waiting
+    assert [r["date"] for r in await sales(client, changed_since=looked)] == [day(2)]
 
 
 async def test_what_a_query_may_get_wrong(client: httpx.AsyncClient) -> None:
