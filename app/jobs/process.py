@@ -91,6 +91,8 @@ class Child:
     async def _listen(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
+            if not line.endswith(b"\n"):
+                return  # it was killed amid this line
             message = orjson.loads(line)
             if message["type"] == "progress":
                 self._note(message)

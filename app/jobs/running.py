@@ -30,6 +30,9 @@ LOOK_SECONDS = 1.0
 """A cancel is seen within this time even when no NOTIFY arrives."""
 LIMIT_GRACE_SECONDS = 5.0
 """The child ends itself at its limit and says how far it came; this much later it is ended."""
+SHUTDOWN_SECONDS = 4.0
+"""A worker that was asked to stop tries at most so long to hand its job back to a database that is away."""
+RETRY_SECONDS = 0.2
 PUBLICATION_WAIT_SECONDS = 2.0
 """A publication waits at most so long for a lock, then lets the lease be prolonged and tries again."""
 
@@ -91,7 +94,7 @@ class RunningJob:
     async def _child_ended(self, child: Child) -> Outcome:
         code = await child.ended()
         word = child.last_word
-        if word is None or code != 0:
+        if word is None:
             return Outcome("failed", problem=died(code))
         if word["type"] in ("failed", "passing"):
             return Outcome(word["type"], problem=Problem(word["code"], word["detail"]))
@@ -114,6 +117,7 @@ class RunningJob:
                     raise
                 if time.monotonic() >= self._lease_ends:
                     return Outcome("lost")
+                self._log.warning("heartbeat_missed", lease_seconds_left=round(self._lease_ends - time.monotonic(), 1))
                 continue
             if cancel is None:
                 return Outcome("lost")
@@ -149,23 +153,43 @@ class RunningJob:
         return Outcome("stopped")
 
     async def _settle(self, outcome: Outcome) -> None:
-        """Write the outcome, again and again while the database is away and the lease holds."""
+        """Write the outcome, again and again while the database is away, the lease holds and the worker has time."""
+        stopping: float | None = None
         while outcome.kind != "lost":
+            if self._stop.is_set():
+                stopping = stopping or time.monotonic()
+            ends = self._lease_ends if stopping is None else min(self._lease_ends, stopping + SHUTDOWN_SECONDS)
             try:
-                async with asyncio.timeout(self._settings.lease_seconds):
+                async with asyncio.timeout(max(ends - time.monotonic(), 1.0)):
                     status = await self._write(outcome)
             except (Problem, DBAPIError, TimeoutError) as error:
-                if not passes(error):
-                    self._log.exception("job_end_not_written")
-                    outcome = Outcome("failed", problem=Problem("internal_error", "The end of the job was refused."))
-                    continue
-                if self._stop.is_set() and outcome.kind == "trained":
-                    outcome = Outcome("stopped")
-                outcome = await self._hold_on(outcome)
+                outcome = await self._not_written(outcome, error, ends=ends)
                 continue
             self._log.info("job_ended", outcome=outcome.kind, status=status or "lost")
             return
         self._log.warning("lease_lost")
+
+    async def _not_written(self, outcome: Outcome, error: Exception, *, ends: float) -> Outcome:
+        """What to write instead, or the same once more; the lease is prolonged meanwhile, or found lost."""
+        if not passes(error):
+            self._log.error("job_end_refused", exc_info=error)
+            return Outcome("failed", problem=Problem("internal_error", "The end of the job could not be written."))
+        await asyncio.sleep(RETRY_SECONDS)
+        before = time.monotonic()
+        if before >= ends:
+            return Outcome("lost")
+        if self._stop.is_set() and outcome.kind == "trained":
+            outcome = Outcome("stopped")  # whoever takes it next publishes
+        try:
+            async with asyncio.timeout(ends - before):
+                cancel = await self._beat_or_look(None, beat=True)
+        except (Problem, DBAPIError, TimeoutError) as again:
+            if not passes(again):
+                raise
+            return outcome
+        self._lease_ends = before + self._settings.lease_seconds
+        # No row: taken over, or ended by ourselves when only the answer to the COMMIT was lost. Nothing is left to do.
+        return Outcome("lost") if cancel is None else outcome
 
     async def _write(self, outcome: Outcome) -> str | None:
         """One transaction behind the fence; the job's new status, None when it is no longer ours."""
@@ -199,23 +223,6 @@ class RunningJob:
         return await queue.succeed(
             connection, self.ours, await publish(connection, self.ours, outcome.word["candidate"])
         )
-
-    async def _hold_on(self, outcome: Outcome) -> Outcome:
-        """Between two tries to write an outcome: prolong the lease, or see that it is lost."""
-        await asyncio.sleep(0.2)
-        before = time.monotonic()
-        if before >= self._lease_ends:
-            return Outcome("lost")
-        try:
-            async with asyncio.timeout(self._lease_ends - before):
-                cancel = await self._beat_or_look(None, beat=True)
-        except (Problem, DBAPIError, TimeoutError) as error:
-            if not passes(error):
-                raise
-            return outcome
-        self._lease_ends = before + self._settings.lease_seconds
-        # No row: taken over, or ended by ourselves when only the answer to the COMMIT was lost. Nothing is left to do.
-        return Outcome("lost") if cancel is None else outcome
 
 
 def passes(error: BaseException) -> bool:

@@ -1,28 +1,97 @@
-"""A job's ordinary life, from the request to the published version."""
+"""A job's ordinary life, from the request to the published version, an update of it, and failures that are no fault."""
+
+import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
-from tests.jobs.workers import TINY, Workers, until_status
+from app.config import Settings
+from app.database.engine import Database
+from app.jobs.worker import run_worker
+from app.registry.artifacts import stored
+from tests.jobs.workers import TINY, Workers, add_days, add_sales, post_job, until_status
+from tests.support import until
 
-pytestmark = pytest.mark.usefixtures("sales")
+
+@pytest.fixture
+async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
+    """A worker inside the test's own process, which also refreshes forecasts; its children are processes all the same."""
+    settings = settings.model_copy(update={"refresh": True})
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_worker(settings, database_url, stop=stop))
+    yield
+    stop.set()
+    await asyncio.wait_for(running, 15)
 
 
-async def test_a_posted_training_becomes_a_version(client: httpx.AsyncClient, workers: Workers) -> None:
-    answer = await client.post("/v1/training-jobs", json=TINY | {"epochs": 2})
-    assert answer.status_code == 202
-    job = answer.json()
-    assert answer.headers["Location"] == f"/v1/training-jobs/{job['id']}"
-    assert (job["status"], job["progress"], job["attempt"]) == ("queued", 0, 0)
-    workers.start()
-    ended = await until_status(client, job["id"], "succeeded", "failed")
-    assert ended["status"] == "succeeded", ended
-    assert ended["model_version"] == 1
-    assert (ended["progress"], ended["attempt"], ended["error"]) == (1, 1, None)
+@pytest.mark.usefixtures("sales", "worker")
+async def test_a_training_becomes_a_version_and_updates_become_its_children(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    early = await post_job(client, {"kind": "update"})
+    refused = await until_status(client, early, "failed", "succeeded")
+    assert (refused["error"]["code"], refused["attempt"]) == ("conflict", 1)
+    assert "no champion" in refused["error"]["detail"]
+
+    job = await post_job(client, TINY | {"epochs": 2, "promote": "always"})
+    ended = await until_status(client, job, "succeeded", "failed")
+    assert (ended["status"], ended["model_version"], ended["attempt"]) == ("succeeded", 1, 1), ended
+    assert (ended["progress"], ended["error"], ended["eta_seconds"]) == (1, None, None)
     assert ended["created_at"] <= ended["started_at"] <= ended["finished_at"]
     assert [epoch["epoch"] for epoch in ended["history"]] == [1, 2]
     assert all(epoch["loss"] > 0 and epoch["validation"] > 0 for epoch in ended["history"])
     model = (await client.get("/v1/models/1")).json()
-    assert model["decision"] == ended["outcome"]
-    assert model["trained_on"]["rows"] == 450
-    assert model["trained_on"]["cutoff"] == "2026-09-27"
+    assert (model["decision"], model["parent"], model["aliases"]) == (ended["outcome"], None, ["champion"])
+    assert (model["trained_on"]["rows"], model["trained_on"]["cutoff"]) == (450, "2026-09-27")
+    assert {"model", "seasonal_naive", "moving_average", "exponential_smoothing"} <= set(model["metrics"])
+
+    async def refreshed() -> bool:
+        async with database.reading() as connection:
+            return await connection.fetchval("SELECT count(*) FROM forecasts WHERE version = 1") == 3
+
+    await until(refreshed)
+    idle = await post_job(client, {"kind": "update"})
+    ended = await until_status(client, idle, "succeeded", "failed")
+    assert (ended["status"], ended["model_version"]) == ("succeeded", None), ended
+    assert "2026-09-27" in ended["outcome"]
+
+    await add_days(database, 28)
+    job = await post_job(client, {"kind": "update"})
+    ended = await until_status(client, job, "succeeded", "failed")
+    assert (ended["status"], ended["model_version"]) == ("succeeded", 2), ended
+    child = (await client.get("/v1/models/2")).json()
+    assert (child["parent"], child["kind"], child["decision"]) == (1, "update", ended["outcome"])
+    assert {"model", "parent"} <= set(child["metrics"])
+    assert child["trained_on"]["cutoff"] == "2026-10-25"
+
+    job = await post_job(client, TINY | {"seed": 1, "promote": "never"})
+    ended = await until_status(client, job, "succeeded", "failed")
+    assert ended["model_version"] == 3, ended
+    assert "champion" in (await client.get("/v1/models/3")).json()["metrics"]
+
+
+@pytest.mark.usefixtures("worker")
+async def test_data_that_cannot_be_trained_on_fails_at_once_with_the_reason(
+    client: httpx.AsyncClient, database: Database, settings: Settings
+) -> None:
+    nothing = await until_status(client, await post_job(client), "failed", "succeeded")
+    assert (nothing["error"]["code"], nothing["attempt"]) == ("not_trainable", 1)
+    assert "no sales" in nothing["error"]["detail"]
+    await add_sales(database, days=15)
+    short = await until_status(client, await post_job(client), "failed", "succeeded")
+    assert (short["error"]["code"], short["attempt"], short["model_version"]) == ("not_trainable", 1, None)
+    assert "13 more are missing" in short["error"]["detail"]
+    assert short["error"]["instance"] == f"/v1/training-jobs/{short['id']}"
+    assert stored(settings.artifacts_location) == set()
+
+
+@pytest.mark.usefixtures("sales")
+async def test_an_artifact_store_that_cannot_be_written_is_tried_again_and_then_named(
+    client: httpx.AsyncClient, settings: Settings, workers: Workers
+) -> None:
+    (settings.home / "artifacts").write_text("a file where the folder should be")
+    workers.start(max_attempts=2)
+    ended = await until_status(client, await post_job(client), "failed", "succeeded")
+    assert (ended["error"]["code"], ended["attempt"]) == ("unavailable", 2)
+    assert "artifact" in ended["error"]["detail"]

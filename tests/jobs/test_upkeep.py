@@ -44,7 +44,8 @@ async def schedule(database: Database, now: str, hour: int = 3) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("now", "day"), [("2026-11-24T02:59", "2026-11-23"), ("2026-11-24T03:00", "2026-11-24"), ("2027-01-01T00:00", "2026-12-31")]
+    ("now", "day"),
+    [("2026-11-24T02:59", "2026-11-23"), ("2026-11-24T03:00", "2026-11-24"), ("2027-01-01T00:00", "2026-12-31")],
 )
 def test_the_day_that_is_due(now: str, day: str) -> None:
     assert str(due_day(datetime.fromisoformat(now), 3)) == day
@@ -91,7 +92,10 @@ async def test_finished_jobs_are_forgotten_after_their_time_and_no_others(databa
 
 
 async def test_housekeeping_forgets_workers_answers_and_spool_leftovers(database: Database, settings: Settings) -> None:
-    await run(database, "INSERT INTO workers (name, heartbeat_at) VALUES ('gone', now() - interval '25 hours'), ('here', now())")
+    await run(
+        database,
+        "INSERT INTO workers (name, heartbeat_at) VALUES ('gone', now() - interval '25 hours'), ('here', now())",
+    )
     await run(database, "INSERT INTO api_keys (name, digest, scopes) VALUES ('k', sha256('k'), '{admin}')")
     await run(
         database,
@@ -128,14 +132,21 @@ async def test_a_worker_shows_that_it_is_there(database: Database) -> None:
     assert await run(database, "SELECT name FROM workers") == []
 
 
-async def test_a_session_frozen_amid_a_statement_is_ended_and_others_are_not(database: Database, database_url: str) -> None:
+async def test_a_session_frozen_amid_a_statement_is_ended_and_others_are_not(
+    database: Database, database_url: str
+) -> None:
     workers = Database(database_url, pool_size=2, application=upkeep.APPLICATION)
     try:
         async with workers.reading() as frozen, workers.reading() as idle:
             pid = frozen.get_server_pid()
             # Parse and Flush, and then nothing: what asyncpg has sent when its process is frozen at the worst moment.
             frozen._transport.write(
-                b"P" + (4 + 1 + 9 + 2).to_bytes(4, "big") + b"\0" + b"SELECT 1\0" + (0).to_bytes(2, "big") + b"H\0\0\0\4"
+                b"P"
+                + (4 + 1 + 9 + 2).to_bytes(4, "big")
+                + b"\0"
+                + b"SELECT 1\0"
+                + (0).to_bytes(2, "big")
+                + b"H\0\0\0\4"
             )
 
             async def waits() -> bool:

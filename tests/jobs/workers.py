@@ -97,6 +97,24 @@ async def add_sales(database: Database, *, series: int = 3, days: int = 150, fir
             )
 
 
+async def add_days(database: Database, days: int) -> None:
+    """The next days of every series: what it sold four weeks before."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            text("""
+            INSERT INTO sales (series_id, day, post_id, quantity)
+            SELECT series_id, day + 28, 2, quantity FROM sales JOIN series ON id = series_id
+            WHERE day > last_day - 28 AND day <= last_day - 28 + CAST(:days AS int)"""),
+            {"days": days},
+        )
+        await connection.execute(
+            text(
+                "UPDATE series SET last_day = last_day + CAST(:days AS int), rows = rows + :days, revision = revision + 1"
+            ),
+            {"days": days},
+        )
+
+
 async def post_job(client: httpx.AsyncClient, body: dict[str, Any] | None = None) -> str:
     answer = await client.post("/v1/training-jobs", json=TINY if body is None else body)
     assert answer.status_code == 202, answer.text
