@@ -22,6 +22,7 @@ from tests.image.postgres import free_port, postgres
 
 ROOT = Path(__file__).parents[2]
 TAG = "shelfcast-image-test"
+QUIET = {"SHELFCAST_LOG_LEVEL": "warning"}
 TINY = {"model": "lstm", "horizon": 7, "context_length": 14, "width": 8, "epochs": 2, "promote": "always"}
 SERIES, DAYS = 3, 150
 START_SECONDS, TRAINING_SECONDS = 90, 300
@@ -51,7 +52,7 @@ def _engine() -> Docker | Script | None:
 def _over_a_server(engine: Docker | Script) -> None:
     port = free_port()
     with postgres() as url:
-        settings = {"SHELFCAST_DATABASE_URL": url, "SHELFCAST_HOST": "127.0.0.1", "SHELFCAST_PORT": str(port)}
+        settings = QUIET | {"SHELFCAST_HOST": "127.0.0.1", "SHELFCAST_PORT": str(port), "SHELFCAST_DATABASE_URL": url}
         assert "the schema is at head" in engine.command(settings, "migrate")
         key = engine.command(settings, "keys", "create", "--name", "image-test", "--scopes", "admin").splitlines()[-1]
         _say("migrated a Postgres on 127.0.0.1 and made a key")
@@ -69,7 +70,7 @@ def _over_a_server(engine: Docker | Script) -> None:
 
 def _bare(engine: Docker | Script) -> None:
     port = free_port()
-    settings = {"SHELFCAST_HOST": "127.0.0.1", "SHELFCAST_PORT": str(port)}
+    settings = QUIET | {"SHELFCAST_HOST": "127.0.0.1", "SHELFCAST_PORT": str(port)}
     began = time.monotonic()
     with engine.running(settings, "serve") as running, _client(port, "") as client:
         _until(lambda: _ready(client, running)["workers"] == 1, START_SECONDS)

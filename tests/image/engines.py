@@ -146,7 +146,7 @@ class Script:
             process.terminate()
 
     def _processes(self) -> set[int]:
-        return {process.pid for process in psutil.process_iter() if _user(process) == USER}
+        return {process.pid for process in psutil.process_iter() if _lives_as(process) == USER}
 
     def _kill(self, left: set[int]) -> None:
         names = []
@@ -166,9 +166,10 @@ def _command_process(mark: str, command: str) -> psutil.Process:
     raise AssertionError(f"{command} does not run any more")
 
 
-def _user(process: psutil.Process) -> int | None:
+def _lives_as(process: psutil.Process) -> int | None:
+    """The user of a process; None where there is no process any more, or only the entry of one that has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        return int(process.uids().real)
+        return None if process.status() == psutil.STATUS_ZOMBIE else int(process.uids().real)
     return None
 
 
