@@ -129,8 +129,10 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas.update(body.pop("$defs"))
     schemas["Problem"] = body
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             responses = operation["responses"]
+            if method == "post" and path != "/v1/forecasts/query":  # which changes nothing
+                _describe_idempotency(operation)
             needed = ALWAYS if path.startswith("/v1/") else OPEN
             for status in (*needed, *(WITH_BODY if "requestBody" in operation else ())):
                 responses.setdefault(str(status), _response(status))
@@ -140,3 +142,27 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
                     "X-Request-ID", {"description": "Names this request.", "schema": {"type": "string"}}
                 )
     return document
+
+
+def _describe_idempotency(operation: dict[str, Any]) -> None:
+    """The header that app/idempotency.py reads on every POST that changes something."""
+    operation.setdefault("parameters", []).append(
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "The same key and request within a day is answered as the first was; another request is 422.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        }
+    )
+    responses = operation["responses"]
+    responses.setdefault("409", _response(409)).setdefault("headers", {})["Retry-After"] = {
+        "description": "Seconds to wait, while the first request with this Idempotency-Key runs.",
+        "schema": {"type": "integer"},
+    }
+    for status, response in responses.items():
+        if status.startswith("2"):
+            response.setdefault("headers", {})["Idempotent-Replayed"] = {
+                "description": "`true` where this is the stored answer of the first request.",
+                "schema": {"type": "string", "enum": ["true"]},
+            }

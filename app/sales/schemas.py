@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
+from app.names import Location, Sku
 from app.tabular.formats import Format
 
 
@@ -29,8 +30,9 @@ _ROW: dict[str, Any] = {
     "required": ["sku", "date", "quantity"],
     "additionalProperties": False,
     "properties": {
-        "sku": {"type": "string", "minLength": 1, "maxLength": 200},
-        "location": {"type": ["string", "null"], "maxLength": 200, "description": 'Absent or null: "".'},
+        "sku": TypeAdapter(Sku).json_schema(),
+        "location": TypeAdapter(Location).json_schema()
+        | {"type": ["string", "null"], "description": 'Absent or null: "".'},
         "date": {"type": "string", "format": "date", "description": "From 1900-01-01 to the UTC day after today."},
         "quantity": {
             **_OPTIONAL_AMOUNT,
