@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import errno
 import secrets
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 import orjson
@@ -90,6 +92,16 @@ class Server(uvicorn.Server):
         self._stopping = stopping
         self._announcement = announcement
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on a signal and leave it at that: the process ends in order, with exit code 0, not by the signal."""
+        earlier = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._stopping.set()
         super().handle_exit(sig, frame)
@@ -134,8 +146,7 @@ def _run(settings: Settings, url: str, listener: socket.socket, *, announce: boo
     )
     announcement = f"The Shelfcast API is ready on {url_of(listener)}" if announce else None
     server = Server(config, app.state.stopping, announcement)
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn repeats the signal once it has stopped in order
-        server.run(sockets=[listener])
+    server.run(sockets=[listener])
     return 0 if server.started else 1
 
 

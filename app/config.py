@@ -79,9 +79,9 @@ class Settings(BaseSettings):
     refresh: bool = Field(True, description="Whether the worker recomputes forecasts that are no longer fresh.")
     log_level: str = Field("info", description="Least severe level that is logged: debug, info, warning, error.")
     shutdown_seconds: float = Field(
-        15,
+        10,
         gt=0,
-        le=20,
+        le=12,
         description="Seconds that accepted requests get to finish once the service is asked to stop.",
     )
 

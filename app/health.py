@@ -3,21 +3,23 @@
 `/healthz` asks nothing of anybody; `/readyz` asks the database and tells what is degraded; `/metrics` is for Prometheus.
 """
 
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, Field
 from sqlalchemy import text
+from sqlalchemy.pool import QueuePool
 
 from app import telemetry
 from app.auth import admit, bearer
 from app.config import Settings
 from app.database.engine import Database
 from app.database.migrate import require_schema
+from app.errors import Problem
+from app.jobs.schemas import Status
 from app.openapi import open_problems, problems
 from app.requests import Route
 
@@ -55,8 +57,7 @@ async def readyz(request: Request) -> Readiness:
     settings: Settings = request.app.state.settings
     async with database.snapshot() as connection:
         await require_schema(connection)
-        since = datetime.now(UTC) - timedelta(seconds=max(settings.lease_seconds, 2 * settings.heartbeat_seconds))
-        found = (await connection.execute(text(_READINESS), {"since": since})).mappings().one()
+        found = (await connection.execute(text(_READINESS), {"seconds": lately(settings)})).mappings().one()
     degraded = [
         sentence
         for holds, sentence in (
@@ -74,7 +75,7 @@ async def readyz(request: Request) -> Readiness:
 
 
 _READINESS = """
-SELECT (SELECT count(*) FROM workers WHERE heartbeat_at > :since) AS workers,
+SELECT (SELECT count(*) FROM workers WHERE heartbeat_at > now() - make_interval(secs => :seconds)) AS workers,
        (SELECT version FROM aliases WHERE alias = 'champion') AS champion
 """
 
@@ -92,4 +93,31 @@ async def metrics(
     """Needs a key with `models:read`, unless the setting SHELFCAST_METRICS_OPEN opens it."""
     if not request.app.state.settings.metrics_open:
         await admit(request, "models:read")
+    await _measure(request.app.state.database, request.app.state.settings)
     return Response(telemetry.metrics_text(), media_type=telemetry.METRICS_MEDIA_TYPE)
+
+
+async def _measure(database: Database, settings: Settings) -> None:
+    """Set what is measured only when somebody looks. A database that is away is a measurement, not an error."""
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    telemetry.CONNECTIONS.set(pool.checkedout())
+    try:
+        async with database.reading() as connection:
+            counts = dict(await connection.fetch("SELECT status, count(*) FROM jobs GROUP BY status"))
+            workers = await connection.fetchval(_WORKERS, lately(settings))
+    except Problem:
+        telemetry.DATABASE_UP.set(0)
+        return
+    telemetry.DATABASE_UP.set(1)
+    telemetry.WORKERS.set(workers)
+    for status in get_args(Status):
+        telemetry.JOBS.labels(status).set(counts.get(status, 0))
+
+
+_WORKERS = "SELECT count(*) FROM workers WHERE heartbeat_at > now() - make_interval(secs => $1)"
+
+
+def lately(settings: Settings) -> float:
+    """Seconds since its last sign of life after which a worker counts as gone."""
+    return max(settings.lease_seconds, 2 * settings.heartbeat_seconds)

@@ -25,6 +25,11 @@ DURATION = Histogram(
 )
 IN_PROGRESS = Gauge("shelfcast_http_requests_in_progress", "Requests that are being answered now.")
 
+DATABASE_UP = Gauge("shelfcast_database_up", "1 when the database answered this scrape, else 0.")
+CONNECTIONS = Gauge("shelfcast_database_connections_in_use", "Connections of this process that are in use.")
+JOBS = Gauge("shelfcast_jobs", "Training jobs that are kept, by status.", ["status"])
+WORKERS = Gauge("shelfcast_workers", "Workers that gave a sign of life lately.")
+
 _SECRETS = re.compile(rb"shelfcast_[A-Za-z0-9_-]{43}|(?<=://)[^\s/@\"]+(?=@)")
 
 

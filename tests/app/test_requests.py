@@ -136,6 +136,8 @@ async def test_requests_are_counted_by_template_and_never_by_path(served: Served
     assert 'route="unmatched",status="404"}' in metrics
     assert "shelfcast_http_request_seconds_bucket" in metrics
     assert "secret" not in metrics
+    assert "shelfcast_database_up 1.0" in metrics
+    assert 'shelfcast_jobs{status="queued"} 0.0' in metrics
 
 
 async def test_a_closed_connection_frees_the_route_that_reads_from_it(served: Served) -> None:

@@ -24,7 +24,12 @@ class Service:
         self.printed = (output or home).with_suffix(".out")
         # What a person's shell has set must not reach the service under test.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SHELFCAST_")}
-        environment |= {"SHELFCAST_HOME": str(home), "SHELFCAST_PORT": "0", **settings}
+        environment |= {
+            "SHELFCAST_HOME": str(home),
+            "SHELFCAST_PORT": "0",
+            "SHELFCAST_SHUTDOWN_SECONDS": "3",
+            **settings,
+        }
         with self.log.open("ab") as log, self.printed.open("wb") as printed:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "serve"],

@@ -164,9 +164,7 @@ async def test_an_accepted_upload_is_finished_before_the_service_stops(start: Ca
     service = start()
     body = orjson.dumps(sale("slow"))
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-    head = f"POST /v1/sales HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {service.key}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    writer.write(head.encode() + body[:10])
+    writer.write(_head(service, length=len(body)) + body[:10])
     await writer.drain()
     async with service.client() as client:
 
@@ -190,6 +188,11 @@ async def test_an_accepted_upload_is_finished_before_the_service_stops(start: Ca
     assert processes_of(service.home) == []
 
 
+def _head(service: Service, *, length: int) -> bytes:
+    head = f"POST /v1/sales HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {service.key}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
 async def test_a_killed_service_leaves_no_api_or_worker_and_the_next_one_goes_on_where_it_was(
     start: Callable[[], Service],
 ) -> None:
@@ -208,9 +211,13 @@ async def test_a_killed_service_leaves_no_api_or_worker_and_the_next_one_goes_on
     assert again.postmaster() == postmaster  # adopted, not started anew
     async with again.client() as client:
         assert await _stored(client, prefix="kept") == ["kept"]
+    _, writer = await asyncio.open_connection("127.0.0.1", again.port)
+    writer.write(_head(again, length=100) + b"never more")  # an upload without an end holds nothing up
+    await writer.drain()
     os.killpg(again.process.pid, signal.SIGINT)  # what Ctrl-C sends
     assert await asyncio.to_thread(again.process.wait, STOP_SECONDS) == 0
     assert processes_of(again.home) == []
+    writer.close()
 
 
 def test_a_service_asked_to_stop_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
@@ -224,5 +231,19 @@ def test_a_service_asked_to_stop_while_it_starts_leaves_nothing(tmp_path: Path) 
         assert processes_of(service.home) == []
     except subprocess.TimeoutExpired:
         pytest.fail(service.log.read_text())
+    finally:
+        service.clear()
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://shelfcast:hidden@127.0.0.1:1/none", "mysql://shelfcast:hidden@127.0.0.1/none"]
+)
+def test_a_database_that_is_not_there_is_told_in_one_sentence_without_its_password(tmp_path: Path, url: str) -> None:
+    service = Service(tmp_path / "home", SHELFCAST_DATABASE_URL=url, SHELFCAST_LOG_LEVEL="critical")
+    try:
+        assert service.process.wait(60) == 5
+        (sentence,) = service.log.read_text().splitlines()
+        assert "SHELFCAST_DATABASE_URL" in sentence
+        assert "hidden" not in sentence
     finally:
         service.clear()
