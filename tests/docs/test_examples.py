@@ -12,7 +12,7 @@ from tests.docs.service import DOCUMENTED_ADDRESS, Service, environment, run, sh
 pytestmark = pytest.mark.xdist_group("documents' examples")
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if examples(page)]
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +22,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_of_a_page(page: Path, request: pytest.FixtureRequest) -> None:
-    found = examples(page)
-    if not found:
-        return
-    service: Service = request.getfixturevalue("service")
+def test_examples_of_a_page(page: Path, service: Service) -> None:
     variables = environment(SHELFCAST_URL=service.url)
-    for example in found:
+    for example in examples(page):
         printed = execute(example, service, variables)
         for documented, how in example.outputs:
             assert not differences(documented, printed, how), f"{example}: {example.code}"
