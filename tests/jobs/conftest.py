@@ -43,7 +43,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         home=tmp_path / "home",
         heartbeat_seconds=0.2,
-        lease_seconds=2,
+        lease_seconds=3,
         poll_seconds=0.1,
         retry_seconds=0.1,
         refresh=False,

@@ -1,13 +1,13 @@
 """A Postgres that goes away under a running job, for a moment and for longer than the lease."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psutil
 import pytest
 
 from app.config import Settings
@@ -17,7 +17,7 @@ from app.database.migrate import upgrade
 from app.jobs import store
 from app.jobs.schemas import JobWithHistory, TrainRequest
 from app.jobs.worker import run_worker
-from tests.jobs.workers import SLOW, add_sales
+from tests.jobs.workers import SLOW, add_sales, training_child
 from tests.support import until
 
 
@@ -52,7 +52,7 @@ async def test_a_short_absence_costs_no_attempt_and_one_beyond_the_lease_costs_o
         job = await add(url)
         await until(lambda: is_training(url, job), seconds=60)
         await postgres.stop()
-        assert training_child() is not None
+        assert training_child(os.getpid()) is not None
         await postgres.start()
         ended = await until_ended(url, job)
     assert (ended.status, ended.attempt, ended.model_version) == ("succeeded", 1, 1), ended
@@ -101,9 +101,5 @@ async def until_ended(url: str, job: UUID) -> JobWithHistory:
     return await read(url, job)
 
 
-def training_child() -> psutil.Process | None:
-    return next((p for p in psutil.Process().children() if "app.jobs.child" in p.cmdline()), None)
-
-
 async def no_child() -> bool:
-    return training_child() is None
+    return training_child(os.getpid()) is None

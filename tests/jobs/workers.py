@@ -52,12 +52,9 @@ class Workers:
 
     def child(self, worker: subprocess.Popen[bytes]) -> psutil.Process | None:
         """The training child of a worker, if it has one now."""
-        try:
-            found = [p for p in psutil.Process(worker.pid).children() if "app.jobs.child" in p.cmdline()]
-        except psutil.NoSuchProcess:
-            return None
-        self._children |= {p.pid for p in found}
-        return found[0] if found else None
+        found = training_child(worker.pid)
+        self._children |= {found.pid} if found else set()
+        return found
 
     def end(self) -> None:
         for process in self._started:
@@ -67,6 +64,21 @@ class Workers:
         left = [pid for pid in self._children if _alive(pid)]
         deadline = psutil.wait_procs([psutil.Process(pid) for pid in left], timeout=5)
         assert not deadline[1], "a training child outlived its worker"
+
+
+def training_child(worker: int) -> psutil.Process | None:
+    """The living training child of the worker process with this id."""
+    try:
+        children = psutil.Process(worker).children()
+    except psutil.NoSuchProcess:
+        return None
+    for child in children:
+        try:
+            if "app.jobs.child" in child.cmdline():
+                return child
+        except psutil.NoSuchProcess:  # gone, or dead and not yet waited for
+            continue
+    return None
 
 
 def _alive(pid: int) -> bool:
