@@ -43,7 +43,7 @@ class UpdateConfig:
 
     steps: int = 20
     batch_size: int = 256
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     decay: float = 0.95
     seed: int = 0
     max_seconds: float = 600.0
