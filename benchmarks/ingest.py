@@ -75,6 +75,7 @@ async def measure(args: argparse.Namespace, home: Path) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load_average": round(os.getloadavg()[1], 1),
         "rows": args.rows,
         **middle,
         "ratio": round(statistics.median(r["copy_seconds"] / r["post_seconds"] for r in rounds), 3),
@@ -221,7 +222,8 @@ def write(result: dict[str, Any]) -> None:
     (RESULTS / "ingest.md").write_text(
         f"""# Posting sales
 
-{result["date"]}, {result["machine"]}; {result["rows"]:,} rows as Parquet over HTTP; `python -m benchmarks.ingest`, medians.
+{result["date"]}, {result["machine"]}, load average {result["load_average"]}; \
+{result["rows"]:,} rows as Parquet over HTTP; `python -m benchmarks.ingest`, medians.
 
 | what | seconds | million rows/s |
 | --- | --- | --- |

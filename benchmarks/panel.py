@@ -71,6 +71,7 @@ async def measure(args: argparse.Namespace, home: Path) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load_average": round(os.getloadavg()[1], 1),
         "rows": args.rows,
         "bare_seconds": round(statistics.median(bare), 3),
         "panel_seconds": round(statistics.median(ours), 3),
@@ -154,7 +155,8 @@ def write(result: dict[str, Any]) -> None:
     (RESULTS / "panel.md").write_text(
         f"""# Reading the training panel
 
-{result["date"]}, {result["machine"]}; {result["rows"]:,} rows; `python -m benchmarks.panel`, medians.
+{result["date"]}, {result["machine"]}, load average {result["load_average"]}; \
+{result["rows"]:,} rows; `python -m benchmarks.panel`, medians.
 
 | what | seconds | million rows/s |
 | --- | --- | --- |

@@ -122,7 +122,8 @@ async def a_database(postgres: str | None, home: Path) -> AsyncIterator[str]:
         embedded = EmbeddedPostgres(home / "bench")
         await embedded.start()
         try:
-            yield embedded.url_of("postgres", role="postgres")
+            # asyncpg itself does not know SQLAlchemy's name for it.
+            yield embedded.url_of("postgres", role="postgres").replace("+asyncpg", "")
         finally:
             await embedded.stop()
         return
