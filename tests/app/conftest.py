@@ -6,6 +6,7 @@
 import asyncio
 import errno
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import asyncpg
@@ -90,7 +91,7 @@ async def statements(request: Request, sql: str, bare: bool = False) -> None:
 @router.get("/endless")
 async def endless(media_type: str) -> Response:
     async def lines() -> AsyncIterator[bytes]:
-        for _ in range(40):
+        for _ in range(150):
             yield b"data: 1\n\n"
             await asyncio.sleep(0.01)
 
@@ -137,20 +138,13 @@ class Served:
         return "\r\n".join([*lines, "", ""]).encode()
 
 
-@pytest.fixture
-async def served(settings: Settings, database_url: str) -> AsyncIterator[Served]:
-    """That app behind a real server on a free port, with small limits."""
-    settings = settings.model_copy(
-        update={
-            "max_json_bytes": 100_000,
-            "max_upload_bytes": 1_000_000,
-            "request_timeout_seconds": 0.3,
-            "metrics_open": True,
-            "rate_limit": "5/minute",
-        }
+@asynccontextmanager
+async def serving(settings: Settings, database_url: str, **changed: object) -> AsyncIterator[Served]:
+    """That app behind a real server on a free port."""
+    settings = settings.model_copy(update={"metrics_open": True, **changed})
+    config = uvicorn.Config(
+        faulty_app(settings, database_url), port=0, access_log=False, log_config=None, http=Protocol, ws="none"
     )
-    app = faulty_app(settings, database_url)
-    config = uvicorn.Config(app, port=0, lifespan="on", access_log=False, log_config=None, http=Protocol, ws="none")
     server = uvicorn.Server(config)
     running = asyncio.create_task(server._serve())
     try:
@@ -160,6 +154,20 @@ async def served(settings: Settings, database_url: str) -> AsyncIterator[Served]
     finally:
         server.should_exit = True
         await running
+
+
+@pytest.fixture
+async def served(settings: Settings, database_url: str) -> AsyncIterator[Served]:
+    """With small limits of bytes."""
+    async with serving(settings, database_url, max_json_bytes=100_000, max_upload_bytes=1_000_000) as served:
+        yield served
+
+
+@pytest.fixture
+async def hurried(settings: Settings, database_url: str) -> AsyncIterator[Served]:
+    """With a small limit of time."""
+    async with serving(settings, database_url, request_timeout_seconds=1) as served:
+        yield served
 
 
 async def _started(server: uvicorn.Server) -> bool:

@@ -22,9 +22,9 @@ async def test_a_sane_request_id_is_kept_and_another_replaced(faulty: httpx.Asyn
 
 
 async def test_a_request_that_takes_too_long_is_stopped_and_its_transaction_rolled_back(
-    served: Served, database: Database
+    hurried: Served, database: Database
 ) -> None:
-    async with httpx.AsyncClient(base_url=served.url) as client:
+    async with httpx.AsyncClient(base_url=hurried.url) as client:
         answer = await client.post("/v1/slow")
     assert (answer.status_code, answer.json()["code"]) == (503, "timed_out")
     assert answer.headers["retry-after"] == "1"
@@ -42,10 +42,10 @@ async def test_a_request_that_takes_too_long_is_stopped_and_its_transaction_roll
         assert (await connection.execute(text("SELECT count(*) FROM series"))).scalar_one() == 0
 
 
-async def test_a_stream_of_events_may_last_longer_than_a_request_and_no_other_answer_may(served: Served) -> None:
-    async with httpx.AsyncClient(base_url=served.url) as client:
+async def test_a_stream_of_events_may_last_longer_than_a_request_and_no_other_answer_may(hurried: Served) -> None:
+    async with httpx.AsyncClient(base_url=hurried.url) as client:
         events = await client.get("/v1/endless", params={"media_type": "text/event-stream"})
-        assert events.text.count("data") == 40
+        assert events.text.count("data") == 150
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get("/v1/endless", params={"media_type": "text/plain"})
 
