@@ -22,9 +22,8 @@ class Child:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._latest: dict[str, Any] | None = None
-        self._new_epochs: list[dict[str, Any]] = []
-        self._last_epoch = 0
+        self._epochs: list[dict[str, Any]] = []
+        self.news: News | None = None
         self.last_word: dict[str, Any] | None = None
         self._listening = asyncio.create_task(self._listen())
 
@@ -66,28 +65,6 @@ class Child:
         await self._process.wait()
         await self._listening
 
-    def take_news(self) -> News | None:
-        """What the child has told since this was last asked, if anything."""
-        if self._latest is None:
-            return None
-        told, epochs = self._latest, self._new_epochs
-        self._latest, self._new_epochs = None, []
-        return News(
-            progress=told["progress"],
-            stage=told["stage"],
-            epoch=told["epoch"],
-            loss=told["loss"],
-            validation=told["validation"],
-            eta_seconds=told["eta_seconds"],
-            new_epochs=epochs,
-        )
-
-    def keep_news(self, news: News) -> None:
-        """Put back news that could not be delivered; newer ones take precedence."""
-        if self._latest is None:
-            self._latest = {name: value for name, value in vars(news).items() if name != "new_epochs"}
-        self._new_epochs = news.new_epochs + self._new_epochs
-
     async def _listen(self) -> None:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
@@ -99,9 +76,16 @@ class Child:
             else:
                 self.last_word = message
 
-    def _note(self, message: dict[str, Any]) -> None:
-        self._latest = message
-        epoch = message["epoch"]
-        if epoch > self._last_epoch and message["loss"] is not None:
-            self._last_epoch = epoch
-            self._new_epochs.append({name: message[name] for name in ("epoch", "loss", "validation")})
+    def _note(self, told: dict[str, Any]) -> None:
+        epoch = told["epoch"]
+        if told["loss"] is not None and epoch > (self._epochs[-1]["epoch"] if self._epochs else 0):
+            self._epochs.append({name: told[name] for name in ("epoch", "loss", "validation")})
+        self.news = News(
+            progress=told["progress"],
+            stage=told["stage"],
+            epoch=epoch,
+            loss=told["loss"],
+            validation=told["validation"],
+            eta_seconds=told["eta_seconds"],
+            epochs=list(self._epochs),
+        )

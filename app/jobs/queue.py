@@ -37,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class News:
-    """What a running job has to tell since its last heartbeat."""
+    """How far a running job has come. `epochs` are all so far, so that telling it twice does no harm."""
 
     progress: float
     stage: str | None
@@ -45,7 +45,7 @@ class News:
     loss: float | None
     validation: float | None
     eta_seconds: float | None
-    new_epochs: list[dict[str, Any]]
+    epochs: list[dict[str, Any]]
 
 
 _OURS = "id = :id AND attempt = :attempt AND worker = :worker AND status = 'running' AND lease_expires_at > clock_timestamp()"
@@ -88,10 +88,10 @@ async def beat(connection: AsyncConnection, ours: Claim, *, lease_seconds: float
         if news is None
         else (
             ", progress = :progress, stage = :stage, epoch = :epoch, loss = :loss, validation = :validation,"
-            " eta_seconds = :eta_seconds, epochs = epochs || CAST(:new_epochs AS jsonb), updated_at = clock_timestamp()"
+            " eta_seconds = :eta_seconds, epochs = CAST(:epochs AS jsonb), updated_at = clock_timestamp()"
         )
     )
-    values = {} if news is None else {**vars(news), "new_epochs": orjson.dumps(news.new_epochs).decode()}
+    values = {} if news is None else {**vars(news), "epochs": _json(news.epochs)}
     result = await connection.execute(
         text(f"""
         UPDATE jobs SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease){told}

@@ -75,7 +75,7 @@ class RunningJob:
             outcome = await self._outcome(child)
         finally:
             await child.kill()
-        await self._settle(outcome)
+        await self._settle(outcome, child.news)
 
     async def _outcome(self, child: Child) -> Outcome:
         racers = [
@@ -103,16 +103,15 @@ class RunningJob:
     async def _heartbeat(self, child: Child) -> Outcome:
         due = self._started + self._settings.heartbeat_seconds
         pause = min(LOOK_SECONDS, self._settings.heartbeat_seconds)
+        delivered: queue.News | None = None
         while True:
             await self._changed_within(pause)
-            before = time.monotonic()
-            news = child.take_news()
+            before, news = time.monotonic(), child.news
+            beats = news is not delivered or before >= due
             try:
                 async with asyncio.timeout(self._lease_ends - before):
-                    cancel = await self._beat_or_look(news, beat=news is not None or before >= due)
+                    cancel = await (self._beat(news) if beats else self._look())
             except (Problem, DBAPIError, TimeoutError) as error:
-                if news is not None:
-                    child.keep_news(news)
                 if not passes(error):
                     raise
                 if time.monotonic() >= self._lease_ends:
@@ -123,15 +122,17 @@ class RunningJob:
                 return Outcome("lost")
             if cancel:
                 return Outcome("cancelled")
-            if news is not None or before >= due:
+            if beats:
                 self._lease_ends = before + self._settings.lease_seconds
-                due = before + self._settings.heartbeat_seconds
+                due, delivered = before + self._settings.heartbeat_seconds, news
 
-    async def _beat_or_look(self, news: queue.News | None, *, beat: bool) -> bool | None:
+    async def _beat(self, news: queue.News | None = None) -> bool | None:
         async with self._database.transaction() as connection:
-            if not beat:
-                return await queue.look(connection, self.ours)
             return await queue.beat(connection, self.ours, lease_seconds=self._settings.lease_seconds, news=news)
+
+    async def _look(self) -> bool | None:
+        async with self._database.transaction() as connection:
+            return await queue.look(connection, self.ours)
 
     async def _changed_within(self, seconds: float) -> None:
         try:
@@ -152,7 +153,7 @@ class RunningJob:
         await self._stop.wait()
         return Outcome("stopped")
 
-    async def _settle(self, outcome: Outcome) -> None:
+    async def _settle(self, outcome: Outcome, news: queue.News | None) -> None:
         """Write the outcome, again and again while the database is away, the lease holds and the worker has time."""
         stopping: float | None = None
         while outcome.kind != "lost":
@@ -161,7 +162,7 @@ class RunningJob:
             ends = self._lease_ends if stopping is None else min(self._lease_ends, stopping + SHUTDOWN_SECONDS)
             try:
                 async with asyncio.timeout(max(ends - time.monotonic(), 1.0)):
-                    status = await self._write(outcome)
+                    status = await self._write(outcome, news)
             except (Problem, DBAPIError, TimeoutError) as error:
                 outcome = await self._not_written(outcome, error, ends=ends)
                 continue
@@ -173,6 +174,8 @@ class RunningJob:
         """What to write instead, or the same once more; the lease is prolonged meanwhile, or found lost."""
         if not passes(error):
             self._log.error("job_end_refused", exc_info=error)
+            if outcome.problem is not None:
+                raise error
             return Outcome("failed", problem=Problem("internal_error", "The end of the job could not be written."))
         await asyncio.sleep(RETRY_SECONDS)
         before = time.monotonic()
@@ -182,7 +185,7 @@ class RunningJob:
             outcome = Outcome("stopped")  # whoever takes it next publishes
         try:
             async with asyncio.timeout(ends - before):
-                cancel = await self._beat_or_look(None, beat=True)
+                cancel = await self._beat()
         except (Problem, DBAPIError, TimeoutError) as again:
             if not passes(again):
                 raise
@@ -191,7 +194,7 @@ class RunningJob:
         # No row: taken over, or ended by ourselves when only the answer to the COMMIT was lost. Nothing is left to do.
         return Outcome("lost") if cancel is None else outcome
 
-    async def _write(self, outcome: Outcome) -> str | None:
+    async def _write(self, outcome: Outcome, news: queue.News | None) -> str | None:
         """One transaction behind the fence; the job's new status, None when it is no longer ours."""
         async with self._database.transaction() as connection:
             wait = int(1000 * min(PUBLICATION_WAIT_SECONDS, self._settings.lease_seconds / 3))
@@ -199,6 +202,8 @@ class RunningJob:
             cancel = await queue.hold(connection, self.ours)
             if cancel is None:
                 return None
+            if news is not None:  # what the child told last, just before its end
+                await queue.beat(connection, self.ours, lease_seconds=self._settings.lease_seconds, news=news)
             if cancel or outcome.kind == "cancelled":
                 return await queue.cancelled(connection, self.ours)
             return await self._written(connection, outcome)

@@ -167,19 +167,13 @@ async def test_a_cause_that_may_pass_is_tried_again_until_the_attempts_are_spent
     assert failed.error is not None and failed.error.code == "unavailable"
 
 
-async def test_heartbeats_carry_progress_and_append_epochs(database: Database) -> None:
+async def test_heartbeats_carry_progress_and_all_epochs_so_far(database: Database) -> None:
     ours = await claimed(database)
-    for epoch in (1, 2):
-        news = News(
-            epoch / 4,
-            "training",
-            epoch,
-            1 / epoch,
-            None,
-            9.0,
-            [{"epoch": epoch, "loss": 1 / epoch, "validation": None}],
-        )
+    epochs = [{"epoch": epoch, "loss": 1 / epoch, "validation": None} for epoch in (1, 2)]
+    for epoch in (1, 2, 2):
+        news = News(epoch / 4, "training", epoch, 1 / epoch, None, 9.0, epochs[:epoch])
         assert await beat(database, ours, news) is False
+    assert await beat(database, ours) is False
     async with database.transaction() as connection:
         job = await store.read_job(connection, ours.id)
     assert job is not None
