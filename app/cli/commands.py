@@ -1,9 +1,11 @@
 """The commands of `shelfcast` put together, and those that read and write sales and forecasts."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli import learn, run, show
@@ -95,7 +97,12 @@ def forecast(
 
 
 def main() -> None:
-    app(prog_name="shelfcast")
+    try:
+        app(prog_name="shelfcast")
+    except ValidationError as wrong:  # of a setting: whatever else people give is checked where it comes in
+        for error in wrong.errors():
+            sys.stderr.write(f"SHELFCAST_{str(error['loc'][0]).upper()}: {error['msg']}\n")
+        sys.exit(2)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -39,16 +39,27 @@ def worker() -> None:
     raise typer.Exit(run(Settings()))
 
 
-def migrate(revision: Annotated[str, typer.Option(help="Where to go.")] = "head") -> None:
-    """Bring the database to this version's schema."""
-    from app.database.migrate import upgrade
+def migrate(
+    revision: Annotated[str, typer.Option(help="How far to go up.")] = "head",
+    down: Annotated[
+        str | None, typer.Option(help="Go down to this older revision; what it cannot hold is lost.")
+    ] = None,
+) -> None:
+    """Bring the database to this version's schema, or back to an older one's."""
+    from app.database.migrate import downgrade, upgrade
+
+    if down == "base":
+        fail("There is nothing below the first schema: to lose everything, drop the database.")
 
     async def run() -> None:
         async with _database_url() as url:
-            await upgrade(url, revision)
+            if down is None:
+                await upgrade(url, revision)
+            else:
+                await downgrade(url, down)
 
     _run(run)
-    typer.echo(f"the schema is at {revision}")
+    typer.echo(f"the schema is at {down or revision}")
 
 
 @keys.command("create")
@@ -126,6 +137,8 @@ async def _database() -> AsyncIterator[Any]:
 
 def _run(work: Callable[[], Awaitable[Any]]) -> Any:
     """Run to the end; what a person can mend becomes a sentence."""
+    from alembic.util import CommandError
+
     from app.database.embedded import EmbeddedPostgresError
     from app.errors import Problem
 
@@ -134,5 +147,5 @@ def _run(work: Callable[[], Awaitable[Any]]) -> Any:
 
     try:
         return asyncio.run(inner())
-    except (Problem, EmbeddedPostgresError, ValueError, OSError) as error:
+    except (Problem, EmbeddedPostgresError, CommandError, ValueError, OSError) as error:
         fail(str(error))

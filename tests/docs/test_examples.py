@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.checkout import DOCUMENTED_ADDRESS, checkout_in, environment, run, shell
 from tests.docs.examples import Example, differences, examples
-from tests.docs.service import DOCUMENTED_ADDRESS, Service, environment, run, shell
+from tests.serve.service import Service
 
 pytestmark = pytest.mark.xdist_group("documents' examples")
 
@@ -17,8 +18,11 @@ PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.m
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("examples")) as service:
-        yield service
+    folder = tmp_path_factory.mktemp("examples")
+    checkout_in(folder)
+    service = Service(folder / ".shelfcast", output=folder / "service").until_ready()
+    yield service
+    service.end()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -39,8 +43,8 @@ def execute(example: Example, service: Service, variables: dict[str, str]) -> st
     code = example.code.replace(DOCUMENTED_ADDRESS, service.url)
     assert example.language in ("bash", "python"), f"{example}: {example.language!r} cannot be run"
     if example.language == "python":
-        ran = run([sys.executable, "-c", code], service.folder, variables)
+        ran = run([sys.executable, "-c", code], service.home.parent, variables)
     else:
-        ran = shell(code, service.folder, variables)
+        ran = shell(code, service.home.parent, variables)
     assert ran.returncode == 0, f"{example} ended with {ran.returncode}:\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout.replace(service.url, DOCUMENTED_ADDRESS)

@@ -68,8 +68,9 @@ class Account:
 def account() -> Account:
     """Whoever runs the service; for root, which Postgres refuses, it is `nobody`.
 
-    Under root the process keeps one capability, to reach files below directories that only root may enter: no
-    directory is opened to others, no account created. The folder around the data stays root's, mode 0700, so that
+    Under root the process keeps one capability, to reach files below directories that only root may enter (with
+    `no_setuid_fixup`, since initdb asks access(2) for its programs, which else ignores capabilities): no directory
+    is opened to others, no account created. The folder around the data stays root's, mode 0700, so that
     other processes of `nobody` reach neither data nor socket.
     """
     if os.geteuid() != 0:
@@ -88,6 +89,7 @@ def account() -> Account:
         "--clear-groups",
         "--inh-caps=-all,+dac_override",
         "--ambient-caps=-all,+dac_override",
+        "--securebits=+no_setuid_fixup",
         "--no-new-privs",
         "--",
     )

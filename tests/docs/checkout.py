@@ -1,10 +1,9 @@
-"""A real `shelfcast serve` in a folder that looks like a checkout in use, and commands that are run there."""
+"""A folder that looks like a checkout in use, and commands that are run there as a reader of the documents would."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
@@ -13,62 +12,12 @@ import pyarrow.parquet
 
 SKUS = [f"A-{number}" for number in range(1, 6)]
 DAYS = np.arange(np.datetime64("2026-11-23") - 199, np.datetime64("2026-11-24"))
-START_SECONDS = 120
 COMMAND_SECONDS = 120
 DOCUMENTED_ADDRESS = "http://127.0.0.1:8000"
 
 
-class Service:
-    """`serve` on a free port, with its home in `folder`/.shelfcast, from the beginning to the end of a `with` block."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self.folder = folder
-        self.home = folder / ".shelfcast"
-        self._settings = settings
-        self._process: subprocess.Popen[str] | None = None
-        self.url = ""
-
-    def __enter__(self) -> "Service":
-        checkout_in(self.folder)
-        with (self.folder / "service.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "serve"],
-                cwd=self.folder,
-                env=environment(SHELFCAST_PORT="0", SHELFCAST_HOME=str(self.home), **self._settings),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._process.stdout is not None
-        said = self._process.stdout.readline()
-        if "ready on " not in said:
-            self.stop()
-            raise AssertionError(f"the service did not start: {(self.folder / 'service.log').read_text()[-2000:]}")
-        self.url = said.rpartition(" ")[2].strip()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-            assert self._process.wait(timeout=30) == 0
-            self._process = None
-
-    @property
-    def key(self) -> str:
-        return (self.home / "admin.key").read_text().strip()
-
-
 def checkout_in(folder: Path) -> None:
     """What examples find in their folder: the environment, and small sales in two formats."""
-    if (folder / ".venv").exists():
-        return
     (folder / ".venv").symlink_to(sys.prefix)
     rng = np.random.default_rng(1)
     weekly = np.resize([4, 4, 5, 6, 8, 9, 3], len(DAYS))
