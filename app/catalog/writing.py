@@ -17,7 +17,7 @@ from app.answers import database_of
 from app.catalog.fields import Catalog, checked
 from app.database.engine import begun
 from app.errors import MAX_NAMED_ERRORS
-from app.tabular.fields import BadRows
+from app.tabular.fields import BadRows, Field
 from app.tabular.reading import beside, pieces
 from app.tabular.spool import Body, disk_full_told, received, spool
 
@@ -125,6 +125,13 @@ async def _merge(connection: AsyncConnection, catalog: Catalog) -> tuple[int, in
     """Write what differs; returns how many rows were new and how many changed. Keys are taken in order, so that two PUTs
     at once wait for each other instead of dying of a deadlock."""
     values = [name for name in catalog.columns if name not in catalog.key]
+    # ON CONFLICT locks, so writes, even a row that it leaves as it is: those are taken out first.
+    await connection.execute(
+        text(
+            f"DELETE FROM staged s USING {catalog.name} t WHERE {' AND '.join(_same(field) for field in _key(catalog))}"
+            f" AND ({_list(values, 's.')}) IS NOT DISTINCT FROM ({_list(values, 't.')})"
+        )
+    )
     written = await connection.execute(
         text(
             f"""
@@ -143,6 +150,17 @@ async def _merge(connection: AsyncConnection, catalog: Catalog) -> tuple[int, in
     if inserted or updated:
         await connection.execute(text("UPDATE revisions SET value = value + 1 WHERE name = 'calendar'"))
     return inserted, updated
+
+
+def _key(catalog: Catalog) -> list[Field]:
+    return [field for field in catalog.fields if field.name in catalog.key]
+
+
+def _same(field: Field) -> str:
+    """Equality of a key column in `s` and `t` that holds for two nulls and that a join can hash; no name has a U+0001."""
+    if field.kind != "text":
+        return f"s.{field.name} = t.{field.name}"
+    return f"coalesce(s.{field.name}, U&'\\0001') = coalesce(t.{field.name}, U&'\\0001')"
 
 
 def _list(names: Sequence[str], prefix: str = "") -> str:

@@ -98,6 +98,19 @@ async def test_rows_are_read_back_as_put_counted_and_replaced_whole(
     assert await revision(database) == start + 2
 
 
+async def test_an_unchanged_row_is_not_even_locked(client: httpx.AsyncClient, database: Database) -> None:
+    rows = {
+        "items": [COFFEE, {"sku": "B"}],
+        "locations": [BERLIN, {"location": ""}],
+        "calendar": [EVE, {"date": "2026-12-24"}, {"date": "2026-12-24", "location": ""}],
+    }
+    for name, each in rows.items():
+        await put(client, name, *each)
+        assert (await put(client, name, *each)).json()["unchanged"] == len(each)
+        async with database.reading() as connection:
+            assert await connection.fetchval(f"SELECT count(*) FROM {name} WHERE xmax <> 0") == 0, name
+
+
 async def test_an_absent_field_becomes_null(client: httpx.AsyncClient) -> None:
     await put(client, "items", COFFEE)
     await put(client, "items", {"sku": "00123", "attributes": None})
