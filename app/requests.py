@@ -15,8 +15,7 @@ import orjson
 from fastapi import Request
 from fastapi._compat import field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_flat_params
-from fastapi.params import Query
+from fastapi.dependencies.utils import _get_flat_fields_from_params
 from fastapi.routing import APIRoute
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.datastructures import QueryParams
@@ -182,7 +181,7 @@ def _list(names: frozenset[str]) -> str:
 
 def _query_names(dependant: Dependant) -> tuple[frozenset[str], frozenset[str]]:
     """The query parameters that a route and its dependencies declare: those meant once, and lists."""
-    fields = [field for field in get_flat_params(dependant) if isinstance(field.field_info, Query)]
+    fields = [field for part in _walk(dependant) for field in _get_flat_fields_from_params(part.query_params)]
     repeatable = {field.alias for field in fields if field_annotation_is_sequence(field.field_info.annotation)}
     return frozenset({field.alias for field in fields} - repeatable), frozenset(repeatable)
 

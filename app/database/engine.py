@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.errors import Problem
+
+DriverError = AsyncAdapt_asyncpg_dbapi.Error  # what SQLAlchemy raises when a connection cannot be made
 
 GONE = (
     asyncpg.PostgresConnectionError,
@@ -85,15 +88,29 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[asyncpg.Connection]:
-        """The bare driver for one look-up outside any transaction: no BEGIN, no ROLLBACK, one round trip."""
-        async with self._connection() as connection:
-            yield await driver(connection)
+        """The bare driver for one look-up outside any transaction: no BEGIN, no ROLLBACK, one round trip.
+
+        Taken from the pool without SQLAlchemy's own connection around it, which costs as much again as a look-up.
+        """
+        try:
+            pooled = await self.engine.raw_connection()
+        except (*GONE, PoolTimeout, DBAPIError, DriverError, asyncpg.PostgresError, OSError) as error:
+            raise unavailable(error) from error
+        try:
+            yield pooled.driver_connection
+        except GONE as error:
+            if isinstance(error, ValueError):  # a parameter of a wrong type: our defect, not the server's
+                raise
+            pooled.invalidate(error)
+            raise unavailable(error) from error
+        finally:
+            pooled.close()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
         try:
             connection = await self.engine.connect()
-        except (TimeoutError, *GONE, PoolTimeout, DBAPIError, OSError) as error:
+        except (*GONE, PoolTimeout, DBAPIError, DriverError, asyncpg.PostgresError, OSError) as error:
             raise unavailable(error) from error
         try:
             try:

@@ -1,52 +1,21 @@
 """Routes of this room: each parses, calls one function, answers."""
 
-from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.auth import require
-from app.errors import Problem
 from app.forecasts.bulk import forecast_file
+from app.forecasts.fast_route import OneSeriesRoute
 from app.forecasts.formats import ARROW, CSV, JSON, NDJSON, PARQUET, chosen_format
-from app.forecasts.periods import Period
 from app.forecasts.reading import read_one
 from app.forecasts.rendered import names_etag
-from app.forecasts.schemas import (
-    DEFAULT_LEVELS,
-    LARGEST_VERSION,
-    LONGEST_HORIZON,
-    ForecastQuery,
-    SeriesForecast,
-    SeriesForecasts,
-    Wanted,
-    levels_of,
-)
-from app.names import Location, Sku
+from app.forecasts.schemas import ForecastQuery, ForecastQuestion, SeriesForecast, SeriesForecasts
 from app.openapi import problems
 from app.requests import Route
 
-
-class SeriesRoute(Route):
-    """A route that says where to go with more than one SKU."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except Problem as problem:
-                if any(e["field"] == "query.sku" and e["code"] == "repeated_parameter" for e in problem.errors):
-                    detail = f"{problem.detail} POST /v1/forecasts/query answers for many series."
-                    raise Problem(problem.code, detail, errors=problem.errors) from problem
-                raise
-
-        return handle
-
-
-router = APIRouter(prefix="/v1", route_class=SeriesRoute, tags=["forecasts"])
+router = APIRouter(prefix="/v1", route_class=Route, tags=["forecasts"])
 
 
 _ONE_ANSWER: dict[int | str, dict[str, Any]] = {
@@ -55,26 +24,28 @@ _ONE_ANSWER: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/forecasts", responses=_ONE_ANSWER | problems(404, 409))
 async def get_forecast(
     request: Request,
     _caller: Annotated[object, Depends(require("forecasts:read"))],
-    *,
-    sku: Sku,
-    location: Location = "",
-    horizon: Annotated[int | None, Query(ge=1, le=LONGEST_HORIZON)] = None,
-    quantiles: str = DEFAULT_LEVELS,
-    period: Period = "day",
-    model_version: Annotated[int | None, Query(ge=1, le=LARGEST_VERSION)] = None,
+    question: Annotated[ForecastQuestion, Query()],
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The forecast of one series, from the last day of sales it has."""
-    wanted = Wanted(horizon, levels_of(quantiles), period, model_version)
-    rendered = await read_one(request.app.state.inference, request.app.state.rendered, sku, location, wanted)
+    state, wanted = request.app.state, question.wanted()
+    rendered = await read_one(state.inference, state.rendered, question.sku, question.location, wanted)
     headers = {"ETag": rendered.etag, "Cache-Control": "private, no-cache"}
     if if_none_match is not None and names_etag(if_none_match, rendered.etag):
         return Response(status_code=304, headers=headers)
     return Response(rendered.body, media_type=JSON, headers=headers)
+
+
+router.add_api_route(
+    "/forecasts",
+    get_forecast,
+    methods=["GET"],
+    responses=_ONE_ANSWER | problems(404, 409),
+    route_class_override=OneSeriesRoute,
+)
 
 
 _FILE_SCHEMA = {"schema": {"type": "string", "format": "binary"}}

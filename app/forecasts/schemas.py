@@ -37,6 +37,22 @@ class Wanted:
     version: int | None
 
 
+class ForecastQuestion(BaseModel):
+    """What is asked of one series, in the query of a GET."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sku: Sku
+    location: Location = ""
+    horizon: Horizon | None = Field(None, description="Days ahead; the version's own when absent (28 without one).")
+    quantiles: str = Field(DEFAULT_LEVELS, description="Levels from 0.01 to 0.99.", examples=[DEFAULT_LEVELS])
+    period: Period = "day"
+    model_version: Version | None = Field(None, description="Another version than the champion.")
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.horizon, levels_of(self.quantiles), self.period, self.model_version)
+
+
 class Fallback(BaseModel):
     """Why another than the champion answered."""
 
