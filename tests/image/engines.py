@@ -126,13 +126,14 @@ class Script:
                 code = container.wait(timeout=STOP_SECONDS + 30)
                 took = time.monotonic() - began
             finally:
-                self._kill(self._processes() - before)
+                left_behind = self._kill(self._processes() - before)
                 container.wait(timeout=60)
             output.seek(0)
             printed = [line for line in output if not line.startswith(("Shelfcast is ready", "The Shelfcast API"))]
             assert code == 0, f"ended with {code}"
             assert took < STOP_SECONDS, f"took {took:.0f} s to stop"
             assert not printed, f"left outside the home: {printed}"
+            assert not left_behind, f"processes were left: {left_behind}"
 
     def healthy(self, _name: str) -> bool:
         raise NotImplementedError("no engine asks for its health")
@@ -150,14 +151,15 @@ class Script:
     def _processes(self) -> set[int]:
         return {process.pid for process in psutil.process_iter() if _lives_as(process) == USER}
 
-    def _kill(self, left: set[int]) -> None:
+    def _kill(self, left: set[int]) -> list[str]:
+        """End what is left; the command lines."""
         names = []
         for pid in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 names.append(" ".join(process.cmdline()))
                 process.kill()
-        assert not names, f"processes were left: {names}"
+        return names
 
 
 def _command_process(mark: str, command: str) -> psutil.Process:
