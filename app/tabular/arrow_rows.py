@@ -37,9 +37,10 @@ def arrow_pieces(body: Body, fields: Sequence[Field], bad: BadRows) -> Iterator[
     with _source(body) as source:
         try:
             stream = ipc.open_stream(source)
+            names = stream.schema.names
         except _DAMAGED as error:
             raise _unreadable("Arrow stream", error) from error
-        check_names(stream.schema.names, fields, bad)
+        check_names(names, fields, bad)
         if not bad.enough:
             yield from _pieces(stream, fields, body.max_bytes, "Arrow stream")
 

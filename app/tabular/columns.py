@@ -34,8 +34,9 @@ def canonical(column: pa.Array, field: Field, rows: Rows, bad: BadRows) -> pa.Ar
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         made = _MAKERS[field.kind](column, field, rows, bad)
-    except pa.ArrowException as error:  # such as more text than a column of ordinary strings can hold
-        bad.column(field.name, "wrong_type", f"The column {field.name!r} cannot be read as {column.type}: {error}.")
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        # Such as more text than a column of ordinary strings can hold, or a type whose own name is not text.
+        bad.column(field.name, "wrong_type", f"The column {field.name!r} cannot be read: {error}.")
         return pa.nulls(len(rows), EMPTY[field.kind])
     if not field.nullable and made.null_count:
         missing = made.is_null().to_numpy(zero_copy_only=False)

@@ -18,6 +18,7 @@ _LONGEST_LINE = 2**20
 _DEEPEST = 100
 _TOO_DEEP = f"The JSON is nested deeper than {_DEEPEST} levels."
 _KEY = re.compile(rb'"\s*:')
+_SPACED_KEY = re.compile(rb'"\s+:')
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "text": ((str,), "text in quotes"),
     "day": ((str,), "a day as text, YYYY-MM-DD"),
@@ -57,10 +58,12 @@ def json_pieces(
 def ndjson_pieces(body: Body, fields: Sequence[Field], bad: BadRows) -> Iterator[tuple[dict[str, pa.Array], Rows]]:
     """Pieces of a body with one JSON object a line. Blank lines are not rows."""
     seen = 0
-    for lines in _lines(body.file):
+    for lines, spaced in _lines(body.file):
         numbers = np.arange(seen, seen + len(lines), dtype=np.int64)
         seen += len(lines)
-        rows = [_row_of_line(line, int(number), bad) for line, number in zip(lines, numbers, strict=True)]
+        rows = [
+            _row_of_line(line, int(number), bad, spaced=spaced) for line, number in zip(lines, numbers, strict=True)
+        ]
         good = np.array([row is not None for row in rows], dtype=np.bool_)
         rows = [row for row in rows if row is not None]
         yield columns_of(rows, numbers[good], fields, bad), numbers[good]
@@ -122,7 +125,7 @@ def _parsed(content: bytes) -> Any:
         raise Problem("unreadable_body", f"The body is not valid JSON: {error}.") from error
 
 
-def _row_of_line(line: bytes, number: int, bad: BadRows) -> dict[str, Any] | None:
+def _row_of_line(line: bytes, number: int, bad: BadRows, *, spaced: bool) -> dict[str, Any] | None:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -131,6 +134,8 @@ def _row_of_line(line: bytes, number: int, bad: BadRows) -> dict[str, Any] | Non
     if not isinstance(row, dict):
         bad.row(number, None, "not_an_object", "A line must be a JSON object.")
         return None
+    if not spaced and line.count(b'":') == len(row):
+        return row  # as many `":` as the row has keys: none was dropped, and no object lies inside
     try:
         keys = _keys_in(row)
     except _TooDeepError:
@@ -177,15 +182,16 @@ def repeated_key(text: bytes) -> str | None:
     return found[0] if found else None
 
 
-def _lines(file: IO[bytes]) -> Iterator[list[bytes]]:
-    """Lines that are not blank, a few megabytes at a time."""
+def _lines(file: IO[bytes]) -> Iterator[tuple[list[bytes], bool]]:
+    """Lines that are not blank, a few megabytes at a time, and whether a key may be written apart from its colon."""
     rest = b""
     while chunk := file.read(_CHUNK):
-        *lines, rest = (rest + chunk).split(b"\n")
+        whole = rest + chunk
+        *lines, rest = whole.split(b"\n")
         if len(rest) > _LONGEST_LINE:
             raise Problem(
                 "body_too_large", f"A line may have {_LONGEST_LINE:,} bytes; rows are separated by line feeds."
             )
-        yield [line for line in lines if line and not line.isspace()]
+        yield [line for line in lines if line and not line.isspace()], _SPACED_KEY.search(whole) is not None
     if rest and not rest.isspace():
-        yield [rest]
+        yield [rest], _SPACED_KEY.search(rest) is not None
