@@ -173,7 +173,7 @@ async def load_sales(url: str, panel: Panel, series: int) -> list[tuple[str, str
         await connection.copy_records_to_table(
             "sales", records=rows(), columns=["series_id", "day", "post_id", "quantity"]
         )
-    await connection.execute("VACUUM ANALYZE")
+    await connection.execute("VACUUM (ANALYZE, PARALLEL 0)")
     await connection.close()
     return list(zip(names, places, strict=True))
 
@@ -238,7 +238,7 @@ async def copy_answers(url: str, port: int, keys: list[tuple[str, str]], key: st
             bodies.append((said["sku"], said["location"], line.encode()))
     assert len(bodies) == len(keys)
     await connection.copy_records_to_table("bare", records=bodies)
-    await connection.execute("VACUUM ANALYZE bare")
+    await connection.execute("VACUUM (ANALYZE, PARALLEL 0) bare")
     await connection.close()
 
 

@@ -13,7 +13,7 @@ class Rendered(NamedTuple):
 class RenderedAnswers:
     """Answers in the bytes they were sent as, the least recently read ones dropped when there are too many bytes."""
 
-    def __init__(self, max_bytes: int = 64 * 2**20) -> None:
+    def __init__(self, max_bytes: int = 128 * 2**20) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._kept: OrderedDict[tuple[object, ...], Rendered] = OrderedDict()

@@ -1,5 +1,6 @@
 """Weights that are damaged or gone: who serves meanwhile, and where that is said."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -143,5 +144,6 @@ async def test_a_version_whose_weights_were_removed_is_named(
             f"UPDATE versions SET artifact_removed_at = '2026-11-01' WHERE version = {first}"
         )
     await sell(client, "T-1", trained_quantities(1))
-    problem = await refused(client, 409, sku="T-1", model_version=first)
+    both = await asyncio.gather(*(refused(client, 409, sku="T-1", model_version=first) for _ in range(2)))
+    problem = both[0]
     assert "removed on 2026-11-01" in problem["detail"]

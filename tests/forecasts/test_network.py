@@ -87,6 +87,18 @@ async def test_many_readers_of_one_stale_series_share_one_computation(
         assert await connection.fetchval("SELECT count(*) FROM forecasts") == 3
 
 
+async def test_a_read_does_not_wait_for_a_post_that_is_still_being_written(
+    client: httpx.AsyncClient, database: Database, publish_version: Publish, lstm: Trained
+) -> None:
+    await publish_version(lstm)
+    await sell(client, "T-1", trained_quantities(1))
+    async with database.transaction() as writing:
+        # The lock that a post takes on every series it touches, until it commits.
+        await writing.exec_driver_sql("SELECT id FROM series ORDER BY id FOR NO KEY UPDATE")
+        async with asyncio.timeout(30):
+            assert (await forecast(client, "T-1"))["cutoff"] == str(END)
+
+
 async def test_readers_and_posters_at_once_never_see_an_older_cutoff_than_was_accepted(
     client: httpx.AsyncClient, publish_version: Publish, lstm: Trained
 ) -> None:
