@@ -9,10 +9,9 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,8 +23,6 @@ SCOPES = ("sales:write", "sales:read", "forecasts:read", "models:read", "models:
 PREFIX = "shelfcast_"
 CACHED_KEYS = 10_000
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
-
-bearer = HTTPBearer(auto_error=False, description="A key made with `shelfcast keys create`.")
 
 
 class Caller(NamedTuple):
@@ -78,9 +75,7 @@ def require(scope: str) -> Callable[..., Coroutine[Any, Any, Caller]]:
     """
     assert scope in SCOPES
 
-    async def caller(
-        request: Request, _documented: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-    ) -> Caller:
+    async def caller(request: Request) -> Caller:
         return await admit(request, scope)
 
     caller.required_scope = scope  # type: ignore[attr-defined]

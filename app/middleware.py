@@ -55,12 +55,14 @@ class Observed:
 
         started = time.perf_counter()
         telemetry.IN_PROGRESS.inc()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self.app(scope, receive, named)
-            finally:
-                telemetry.IN_PROGRESS.dec()
-                _tell(scope, status, time.perf_counter() - started)
+        structlog.contextvars.bind_contextvars(
+            request_id=request_id
+        )  # each request is a task with a context of its own
+        try:
+            await self.app(scope, receive, named)
+        finally:
+            telemetry.IN_PROGRESS.dec()
+            _tell(scope, status, time.perf_counter() - started)
 
 
 def _request_id(scope: Scope) -> str:

@@ -15,6 +15,12 @@ from app.errors import CODES, MEDIA_TYPE
 ALWAYS = (400, 401, 403, 405, 413, 422, 429, 500, 503)
 WITH_BODY = (415,)
 OPEN = (400, 405, 422, 500, 503)  # for what answers without a key
+ALSO_WITH_KEY = ("/metrics",)
+KEY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key made with `shelfcast keys create`, sent as `Authorization: Bearer <key>`.",
+}
 
 _DESCRIPTIONS = {
     400: "The body cannot be read",
@@ -124,7 +130,8 @@ def describe(app: FastAPI) -> None:
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     """Add what holds for every operation, so that no room can forget it."""
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    document.setdefault("components", {})["securitySchemes"] = {"key": KEY_SCHEME}
+    schemas = document["components"].setdefault("schemas", {})
     body = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(body.pop("$defs"))
     schemas["Problem"] = body
@@ -133,7 +140,10 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             responses = operation["responses"]
             if method == "post" and path != "/v1/forecasts/query":  # which changes nothing
                 _describe_idempotency(operation)
-            needed = ALWAYS if path.startswith("/v1/") else OPEN
+            needs_key = path.startswith("/v1/") or path in ALSO_WITH_KEY
+            if needs_key:
+                operation["security"] = [{"key": []}]
+            needed = ALWAYS if needs_key else OPEN
             for status in (*needed, *(WITH_BODY if "requestBody" in operation else ())):
                 responses.setdefault(str(status), _response(status))
             operation["responses"] = dict(sorted(responses.items()))

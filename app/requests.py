@@ -57,11 +57,11 @@ class Route(APIRoute):
         reads_json = self.body_field is not None
 
         async def handle(request: Request) -> Response:
-            if scope is not None:
-                await admit(request, scope)
-            if request.scope["query_string"]:
-                check_query(request.query_params, single, repeatable)
             strict = StrictRequest(request.scope, request.receive)
+            if scope is not None:
+                await admit(strict, scope)
+            if request.scope["query_string"]:
+                check_query(strict.query_params, single, repeatable)
             if reads_json:
                 check_json_type(strict)
             return await handler(strict)
@@ -154,7 +154,10 @@ def check_json_type(request: StrictRequest) -> None:
 
 def check_query(given: QueryParams, single: frozenset[str], repeatable: frozenset[str]) -> None:
     """A 422 that names every parameter that is unknown, repeated or not text that can be stored."""
-    counts = Counter(name for name, _ in given.multi_items())
+    items = given.multi_items()
+    if len(items) == len(given) and given.keys() <= single and not any("\x00" in value for _, value in items):
+        return
+    counts = Counter(name for name, _ in items)
     errors = [
         _wrong(name, "unknown_parameter", f"This route has no parameter {name!r}; it has {_list(single | repeatable)}.")
         if name not in single | repeatable
@@ -164,7 +167,7 @@ def check_query(given: QueryParams, single: frozenset[str], repeatable: frozense
     ]
     errors += [
         _wrong(name, "invalid_text", f"The parameter {name!r} holds a NUL character.")
-        for name, value in given.multi_items()
+        for name, value in items
         if "\x00" in value
     ]
     if errors:
