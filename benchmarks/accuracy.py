@@ -160,6 +160,7 @@ def summary(
         "metrics": scores,
         "train_seconds": round(trained.seconds, 1),
         "predict_seconds": round(predict_seconds, 2),
+        "cpu_seconds": round(time.process_time(), 1),
         "steps": trained.steps,
         "parameters": trained.forecaster.parameters(),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
@@ -182,6 +183,7 @@ def append_log(result: dict[str, Any], argv: list[str]) -> None:
     row |= {name: f"{result['metrics'][name]:.6f}" for name in LOGGED}
     row |= {
         "train_seconds": result["train_seconds"],
+        "cpu_seconds": result["cpu_seconds"],
         "parameters": result["parameters"],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {result['threads']} threads, "
         f"Python {platform.python_version()}, torch {torch.__version__}",

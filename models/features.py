@@ -109,6 +109,13 @@ def _ranges(horizon: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(lows), torch.tensor(highs)
 
 
+@lru_cache(maxsize=64)
+def _distance(horizon: int) -> Tensor:
+    """How far each day ahead is: linear and logarithmic."""
+    step_H = torch.arange(1, horizon + 1).float()
+    return torch.stack([step_H / 28.0, torch.log(step_H) / 3.0], dim=1)
+
+
 class _Sums:
     """Sums of quantities, observed days and days with sales over all ranges, and by weekday, in one pass."""
 
@@ -209,8 +216,7 @@ def _ahead(
     change_BH = torch.log((week_BH + 0.1) / (around_BN[:, :1] + 0.1))
     seen_BH = sums.seen_BN[:, first : first + horizon] * sums.seen_BN[:, first - 1 : first]
     columns += [week_BH, weeks_BH, change_BH * seen_BH, seen_BH]
-    step_H = torch.arange(1, horizon + 1).float()
-    distance_HF = torch.stack([step_H / 28.0, torch.log(step_H) / 3.0], dim=1)
+    distance_HF = _distance(horizon)
     calendar_BHC = torch.cat([calendar_BHC[..., : ANNUAL.start], calendar_BHC[..., ANNUAL] * statistics.annual], dim=2)
     return torch.cat(
         [

@@ -64,7 +64,8 @@ def predict_windows(
     horizon, levels = forecaster.horizon, len(forecaster.levels)
     mean_BH = np.empty((len(series_B), horizon), dtype=np.float32)
     quantiles_BHQ = np.empty((len(series_B), horizon, levels), dtype=np.float32)
-    forecaster.network.eval()
+    if forecaster.network.training:  # eval() walks all modules: a tenth of a single series' time
+        forecaster.network.eval()
     with torch.inference_mode():
         for first in range(0, len(series_B), batch_size):
             part = slice(first, first + batch_size)
