@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 import httpx
 from fastapi import FastAPI
 
+from app.database.engine import Database
+from app.forecasts import store
 from tests.forecasts.data import forecast, refused, sell
 from tests.support import client_of
 
@@ -102,3 +104,14 @@ async def test_an_answer_that_has_not_changed_is_a_304(client: httpx.AsyncClient
     changed = await client.get("/v1/forecasts", params={"sku": "A-1"}, headers={"If-None-Match": etag})
     assert changed.status_code == 200
     assert changed.headers["etag"] != etag
+
+
+async def test_the_look_up_of_a_read_goes_through_indexes(database: Database) -> None:
+    async with database.transaction() as connection:
+        # With few rows a scan is cheaper; what matters is that it need not be made with many.
+        await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        await connection.exec_driver_sql(f"PREPARE one (int, int, int, text, text) AS {store._ONE}")
+        plan = await connection.exec_driver_sql("EXPLAIN EXECUTE one (NULL, NULL, NULL, 'A-1', 'S1')")
+        lines = "\n".join(row[0] for row in plan)
+    assert lines.count("Index Scan") == 5, lines
+    assert "Seq Scan" not in lines, lines
