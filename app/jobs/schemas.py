@@ -34,7 +34,13 @@ _PROMOTE: Any = Field(
 class TrainRequest(BaseModel):
     """Train a new network on all sales."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, title="Train")
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        title="Train",
+        json_schema_extra={"examples": [{"model": "lstm", "horizon": 28, "max_seconds": 600}]},
+    )
 
     kind: Literal["train"] = "train"
     model: Literal["lstm", "transformer", "cnn"] = Field(description="which network")
@@ -78,7 +84,13 @@ class TrainRequest(BaseModel):
 class UpdateRequest(BaseModel):
     """Train the champion on from where it stands, on the newest sales and a replay of older ones."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, title="Update")
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        title="Update",
+        json_schema_extra={"examples": [{"kind": "update"}]},
+    )
 
     kind: Literal["update"]
     promote: Promote = Field(

@@ -52,7 +52,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def sales(database: Database) -> None:
-    """Three series of 150 days."""
+    """Three series of 100 days."""
     await add_sales(database)
 
 

@@ -3,6 +3,7 @@
 Whatever it is, a job ends once, a version is published once, and the other workers go on.
 """
 
+import os
 import signal
 import subprocess
 
@@ -136,6 +137,7 @@ async def test_a_killed_child_fails_its_job_and_a_cancelled_one_ends_while_the_w
 
     await until_training(client, cancelled)
     child = await _child(workers, worker)
+    assert (child.nice(), os.getsid(child.pid)) == (10, child.pid)
     answer = await client.post(f"/v1/training-jobs/{cancelled}/cancel")
     assert (answer.status_code, answer.json()["status"], answer.json()["cancel_requested"]) == (202, "running", True)
     ended = await until_status(client, cancelled, "cancelled")

@@ -43,7 +43,7 @@ async def test_a_training_becomes_a_version_and_updates_become_its_children(
     assert all(epoch["loss"] > 0 and epoch["validation"] > 0 for epoch in ended["history"])
     model = (await client.get("/v1/models/1")).json()
     assert (model["decision"], model["parent"], model["aliases"]) == (ended["outcome"], None, ["champion"])
-    assert (model["trained_on"]["rows"], model["trained_on"]["cutoff"]) == (450, "2026-09-27")
+    assert (model["trained_on"]["rows"], model["trained_on"]["cutoff"]) == (300, "2026-08-08")
     assert {"model", "seasonal_naive", "moving_average", "exponential_smoothing"} <= set(model["metrics"])
 
     async def refreshed() -> bool:
@@ -54,7 +54,7 @@ async def test_a_training_becomes_a_version_and_updates_become_its_children(
     idle = await post_job(client, {"kind": "update"})
     ended = await until_status(client, idle, "succeeded", "failed")
     assert (ended["status"], ended["model_version"]) == ("succeeded", None), ended
-    assert "2026-09-27" in ended["outcome"]
+    assert "2026-08-08" in ended["outcome"]
 
     await add_days(database, 28)
     job = await post_job(client, {"kind": "update"})
@@ -63,7 +63,7 @@ async def test_a_training_becomes_a_version_and_updates_become_its_children(
     child = (await client.get("/v1/models/2")).json()
     assert (child["parent"], child["kind"], child["decision"]) == (1, "update", ended["outcome"])
     assert {"model", "parent"} <= set(child["metrics"])
-    assert child["trained_on"]["cutoff"] == "2026-10-25"
+    assert child["trained_on"]["cutoff"] == "2026-09-05"
 
     job = await post_job(client, TINY | {"seed": 1, "promote": "never"})
     ended = await until_status(client, job, "succeeded", "failed")

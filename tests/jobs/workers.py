@@ -88,7 +88,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-async def add_sales(database: Database, *, series: int = 3, days: int = 150, first: str = "2026-05-01") -> None:
+async def add_sales(database: Database, *, series: int = 3, days: int = 100, first: str = "2026-05-01") -> None:
     """Daily sales with a weekly pattern, written straight into the tables."""
     rng = np.random.default_rng(1)
     async with database.transaction() as connection:
