@@ -50,6 +50,7 @@ from models.training_config import TrainingConfig
 SERIES = 30_490
 DAYS = 112
 ROUNDS = 3
+WARM_UP_SECONDS = 15.0
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -70,6 +71,7 @@ def main() -> None:
 
 async def measure(args: argparse.Namespace, home: Path) -> dict[str, Any]:
     settings = Settings(home=home)
+    load_before = round(os.getloadavg()[0], 1)
     async with a_database(args.postgres, home) as url:
         await upgrade(url)
         database = Database(url)
@@ -92,6 +94,7 @@ async def measure(args: argparse.Namespace, home: Path) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load_average_before": load_before,
         "series": args.series,
         "refresh_series_per_second": round(stored / storing.seconds),
         **fresh,
@@ -212,7 +215,7 @@ async def fresh_reads(
     rounds: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
     with bare_process(url) as bare:
         for at in (port, bare):
-            load(at, paths, key, 3)
+            load(at, paths, key, WARM_UP_SECONDS)
         for _ in range(ROUNDS):
             rounds["ours"].append(load(port, paths, key, args.seconds))
             rounds["bare"].append(load(bare, paths, key, args.seconds))
@@ -346,7 +349,8 @@ def write(result: dict[str, Any]) -> None:
     (RESULTS / "reads.md").write_text(
         f"""# Reading forecasts
 
-{result["date"]}, {result["machine"]}; {result["series"]:,} series stored; `python -m benchmarks.reads`.
+{result["date"]}, {result["machine"]}, load average {result["load_average_before"]} before the run (other work on the
+machine takes from both sides alike, and blurs the ratio); {result["series"]:,} series stored; `python -m benchmarks.reads`.
 
 | what | requests/s | median ms | 99th percentile ms |
 | --- | --- | --- | --- |

@@ -18,8 +18,6 @@ from app.forecasts.store import SIMPLE, Found, StandIn, Stored
 from models.dependence import usual_dependence
 from models.training_config import LEVELS
 
-GRID = np.array(LEVELS)
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -60,8 +58,8 @@ def answers_of(ready: Sequence[Ready], wanted: Wanted, stand_in: StandIn | None)
         mean_SP, quantiles_SPW = figures(
             np.stack([ready[i].stored.mean_H[:horizon] for i in rows]),
             np.stack([ready[i].stored.quantiles_HQ[:horizon] for i in rows]),
-            GRID,
-            np.array(wanted.levels),
+            LEVELS,
+            wanted.levels,
             groups=groups,
             dependence_NH=usual_dependence(horizon) if dependence_NH is None else dependence_NH,
         )

@@ -93,8 +93,8 @@ async def _listed(inference: Inference, ids: Sequence[int], plan: Plan) -> Async
     """The series asked for, in that order; one that is deleted meanwhile is left out."""
     for first in range(0, len(ids), BATCH):
         part = ids[first : first + BATCH]
-        async with inference.database.reading() as connection:
-            found = await store.look_up_many(connection, part, version=plan.serving.version)
+        async with inference.database.snapshot() as snapshot:
+            found = await store.look_up_many(await store.planned_anew(snapshot), part, version=plan.serving.version)
         yield [found[series_id] for series_id in part if series_id in found]
 
 
@@ -102,9 +102,9 @@ async def _active(inference: Inference, query: ForecastQuery, plan: Plan) -> Asy
     """Every active series, by SKU and location."""
     after = ("", "")
     while plan.serving.newest is not None:
-        async with inference.database.reading() as connection:
+        async with inference.database.snapshot() as snapshot:
             found = await store.look_up_active(
-                connection,
+                await store.planned_anew(snapshot),
                 after,
                 version=plan.serving.version,
                 newest=plan.serving.newest,

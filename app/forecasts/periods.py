@@ -58,8 +58,8 @@ def _whole(day: date, period: Period) -> tuple[date, date]:
 def figures(
     mean_SH: NDArray[np.float32],
     quantiles_SHQ: NDArray[np.float32],
-    grid_Q: Doubles,
-    wanted_W: Doubles,
+    grid_Q: tuple[float, ...],
+    wanted_W: tuple[float, ...],
     *,
     groups: tuple[Span, ...],
     dependence_NH: NDArray[np.float16],
@@ -70,9 +70,11 @@ def figures(
     """
     horizon = groups[-1].days.stop
     mean_SH, quantiles_SHQ = mean_SH[:, :horizon], quantiles_SHQ[:, :horizon]
-    if all(g.days.stop - g.days.start == 1 for g in groups):
+    if len(groups) == horizon:
         mean_SP = mean_SH.astype(np.float64)
-        quantiles_SPW = interpolate_levels(quantiles_SHQ, grid_Q, wanted_W)
+        places = _places(grid_Q, wanted_W)
+        on_grid = places is not None
+        quantiles_SPW = quantiles_SHQ[:, :, places] if on_grid else interpolate_levels(quantiles_SHQ, grid_Q, wanted_W)
     else:
         starts = [g.days.start for g in groups]
         mean_SP = np.add.reduceat(mean_SH.astype(np.float64), starts, axis=1)
@@ -88,7 +90,14 @@ def figures(
         )
         quantiles_SPW = quantiles_SPW / HEADROOM
     ordered_SPW = np.maximum.accumulate(quantiles_SPW, axis=2)
-    return rounded(mean_SP), rounded(ordered_SPW)
+    both_SPX = rounded(np.concatenate([mean_SP[:, :, None], ordered_SPW], axis=2))
+    return both_SPX[:, :, 0], both_SPX[:, :, 1:]
+
+
+@lru_cache(maxsize=256)
+def _places(grid: tuple[float, ...], wanted: tuple[float, ...]) -> list[int] | None:
+    """Where the wanted levels stand on the grid; None when one lies between."""
+    return [grid.index(level) for level in wanted] if set(wanted) <= set(grid) else None
 
 
 def rounded(values: NDArray[np.floating]) -> Doubles:

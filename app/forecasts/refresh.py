@@ -27,8 +27,8 @@ async def refresh_stale(inference: Inference, *, proceed: Callable[[], bool] = l
         return 0
     refreshed, after = 0, 0
     while proceed():
-        async with inference.database.reading() as connection:
-            stale = await store.stale_ids(connection, version, after=after, limit=BATCH)
+        async with inference.database.snapshot() as snapshot:
+            stale = await store.stale_ids(await store.planned_anew(snapshot), version, after=after, limit=BATCH)
         if not stale:
             inference.refreshed_state = state
             break

@@ -115,6 +115,15 @@ async def look_up(
     return None if row is None else _found(row)
 
 
+async def planned_anew(connection: AsyncConnection) -> asyncpg.Connection:
+    """The driver of a snapshot in which statements are planned for the tables as they are now.
+
+    A plan that was kept since the tables were empty reads all forecasts for every series; for a batch that is hours.
+    """
+    await connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+    return await driver(connection)
+
+
 async def look_up_many(connection: asyncpg.Connection, series_ids: Sequence[int], *, version: int) -> dict[int, Found]:
     """Series by their ids; those that are gone or have no sales are left out."""
     rows = await connection.fetch(_MANY, version, None, None, series_ids)

@@ -70,8 +70,8 @@ def test_days_that_rise_and_fall_together_add_up_to_the_sum_of_their_quantiles()
     mean_SP, quantiles_SPW = figures(
         quantiles_SHQ[..., 8],
         quantiles_SHQ,
-        levels,
-        np.array([0.1, 0.5, 0.9]),
+        LEVELS,
+        (0.1, 0.5, 0.9),
         groups=groups,
         dependence_NH=together_NH,
     )
