@@ -19,8 +19,6 @@ from tests.jobs.workers import TINY
 from tests.serve.service import Service
 from tests.support import client_of, driver_url, on_database, run_sql, until
 
-pytestmark = pytest.mark.xdist_group("back-up")
-
 COMMANDS = named(Path(__file__).parents[2] / "docs" / "operations.md")
 QUERY = {"sku": "A-1", "location": "S1"}
 
@@ -38,7 +36,8 @@ def backed_up(tmp_path_factory: pytest.TempPathFactory) -> BackedUp:
     """Sales posted, a network trained and promoted, its forecast read, a back-up taken while the service runs."""
     folder = tmp_path_factory.mktemp("back-up")
     checkout_in(folder)
-    service = Service(folder / ".shelfcast", output=folder / "service").until_ready()
+    # Nobody but the reader computes a forecast: the one that is read is the one that is stored.
+    service = Service(folder / ".shelfcast", output=folder / "service", SHELFCAST_REFRESH="false").until_ready()
     try:
         forecast = asyncio.run(trained_forecast(service))
         run_example("back-up", folder)
@@ -104,6 +103,14 @@ async def answers_as_before(settings: Settings, url: str, backed_up: BackedUp) -
         app.state.rendered = RenderedAnswers()
         anew = (await client.get("/v1/forecasts", params=QUERY)).json()
         assert anew["generated_at"] > backed_up.forecast["generated_at"]
-        assert anew | {"generated_at": None} == backed_up.forecast | {"generated_at": None}
+        assert numbers(anew) == pytest.approx(
+            numbers(backed_up.forecast), rel=1e-4
+        )  # alone now, with others in a batch then
+        for named_field in ("cutoff", "model_version", "fallback"):
+            assert anew[named_field] == backed_up.forecast[named_field]
         again = {"sales": [QUERY | {"date": "2026-11-24", "quantity": 5}]}
         assert (await client.post("/v1/sales", json=again)).json()["post_id"] == 2
+
+
+def numbers(forecast: dict[str, Any]) -> list[float]:
+    return [number for day in forecast["forecast"] for number in (day["mean"], *day["quantiles"].values())]

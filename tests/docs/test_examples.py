@@ -10,8 +10,6 @@ from tests.docs.checkout import DOCUMENTED_ADDRESS, checkout_in, environment, ru
 from tests.docs.examples import Example, differences, examples
 from tests.serve.service import Service
 
-pytestmark = pytest.mark.xdist_group("documents' examples")
-
 ROOT = Path(__file__).parents[2]
 PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if examples(page)]
 
