@@ -5,8 +5,9 @@ docs/operations.md holds; a test keeps the two equal.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+from limits import parse
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -77,7 +78,9 @@ class Settings(BaseSettings):
         1, ge=1, description="CPU threads a training child uses; one core is left to the API by default."
     )
     refresh: bool = Field(True, description="Whether the worker recomputes forecasts that are no longer fresh.")
-    log_level: str = Field("info", description="Least severe level that is logged: debug, info, warning, error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is logged: debug, info, warning, error."
+    )
     shutdown_seconds: float = Field(
         10,
         gt=0,
@@ -89,6 +92,13 @@ class Settings(BaseSettings):
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate_is_readable(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse(value)  # its error says what it wants
+        return value
 
     @property
     def artifacts_location(self) -> str:

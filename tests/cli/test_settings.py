@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def shelfcast(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -22,6 +24,14 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert refused.stderr.startswith("SHELFCAST_PORT: ")
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "loud"), ("RATE_LIMIT", "often"), ("UPDATE_HOUR", "25")])
+def test_a_setting_out_of_its_range_is_named(tmp_path: Path, name: str, value: str) -> None:
+    variable = f"SHELFCAST_{name}"
+    refused = shelfcast("serve", **{"SHELFCAST_HOME": str(tmp_path), variable: value})
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"{variable}: ")
 
 
 def test_going_below_the_first_schema_is_refused() -> None:
