@@ -81,7 +81,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--season", type=int, default=7)
     parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--max-seconds", type=float, default=480.0)
     parser.add_argument("--whole-units", action="store_true", help="round quantiles to whole units")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
