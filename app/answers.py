@@ -15,5 +15,5 @@ def database_of(request: Request) -> Database:
 
 
 def json_of(content: dict[str, Any]) -> Response:
-    """An answer of values as the driver gave them; dates, times and `orjson.Fragment` included."""
-    return Response(orjson.dumps(content), media_type="application/json")
+    """An answer of values as the driver gave them; dates, times (UTC, with a Z) and `orjson.Fragment` included."""
+    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")

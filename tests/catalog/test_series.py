@@ -50,7 +50,7 @@ async def test_series_are_listed_with_their_days_and_newest_forecast(
         {"sku": "A", "location": "S1", "first_day": "2026-03-02", "last_day": "2026-03-02", "rows": 1},
         {"sku": "B", "location": "", "first_day": "2026-03-03", "last_day": "2026-03-03", "rows": 1},
     ]
-    made = ["2026-03-06T12:00:00+00:00", "2026-03-06T12:00:00+00:00", None]
+    made = ["2026-03-06T12:00:00Z", "2026-03-06T12:00:00Z", None]
     expected = [row | {"last_forecast": time} for row, time in zip(every, made, strict=True)]
     assert await listed(client, "series") == expected
     assert await listed(client, "series", page_size=1) == expected
