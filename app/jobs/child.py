@@ -133,7 +133,9 @@ async def _read(task: dict[str, Any]) -> Reading:
 def _train(task: dict[str, Any], panel: Panel, champion: Champion | None, report: Report) -> Trained:
     """A new network, and its metrics beside the champion's on the same windows."""
     trained = train(panel, training_config(task["request"], panel), report=report)
-    report(Progress(1.0, len(trained.history), len(trained.history), None, None, None, "comparing"))
+    last = trained.history[-1]
+    epochs = len(trained.history)
+    report(Progress(1.0, epochs, epochs, last["loss"], last["validation"], None, "comparing"))
     rival = None if champion is None else _scored_champion(task["artifacts"], champion)
     seen = panel if rival is None else panel_for(rival, panel)
     return replace(trained, metrics=compare(trained, seen, rival))

@@ -41,6 +41,7 @@ async def test_a_training_becomes_a_version_and_updates_become_its_children(
     assert ended["created_at"] <= ended["started_at"] <= ended["finished_at"]
     assert [epoch["epoch"] for epoch in ended["history"]] == [1, 2]
     assert all(epoch["loss"] > 0 and epoch["validation"] > 0 for epoch in ended["history"])
+    assert {name: ended[name] for name in ("epoch", "loss", "validation")} == ended["history"][-1]
     model = (await client.get("/v1/models/1")).json()
     assert (model["decision"], model["parent"], model["aliases"]) == (ended["outcome"], None, ["champion"])
     assert (model["trained_on"]["rows"], model["trained_on"]["cutoff"]) == (300, "2026-08-08")
