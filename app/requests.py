@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from functools import cached_property
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi import Request
@@ -46,8 +47,9 @@ register_url_convertor("number", NumberConvertor())
 class Route(APIRoute):
     """A route that lets its caller in before it reads anything, and that reads strictly.
 
-    A query parameter that is unknown, or given twice where one is meant, answers 422. A JSON body is JSON by the letter:
-    no NaN, no key given twice, no lone surrogate, bounded in bytes and depth. What its fields may be is the model's matter.
+    A query parameter that is unknown, given twice where one is meant, or not UTF-8 answers 422. A JSON body is JSON by the
+    letter: no NaN, no key given twice, no lone surrogate, bounded in bytes and depth. What its fields may be is the model's
+    matter.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -61,6 +63,7 @@ class Route(APIRoute):
             if scope is not None:
                 await admit(strict, scope)
             if request.scope["query_string"]:
+                check_encoding(request.scope["query_string"])
                 check_query(strict.query_params, single, repeatable)
             if reads_json:
                 check_json_type(strict)
@@ -150,6 +153,20 @@ def check_json_type(request: StrictRequest) -> None:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise Problem("unsupported_media_type", f"This route reads plain JSON, not the encoding {encoding!r}.")
+
+
+def check_encoding(query: bytes) -> None:
+    """A 422 for a query in another encoding than UTF-8, whose letters would be replaced and then name something else."""
+    if b"%" not in query:
+        return
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError as error:
+        detail = (
+            f"The query must be percent-encoded UTF-8, in which ä is %C3%A4; it has {error.object[error.start]:#04x}."
+        )
+        named = {"row": None, "field": "query", "code": "invalid_text", "detail": detail}
+        raise Problem("invalid_request", detail, errors=[named]) from error
 
 
 def check_query(given: QueryParams, single: frozenset[str], repeatable: frozenset[str]) -> None:

@@ -153,6 +153,16 @@ async def test_a_list_may_be_given_more_than_once(faulty: httpx.AsyncClient) -> 
     assert answer.json() == {"one": ["x"], "many": ["a", "b"]}
 
 
+@pytest.mark.parametrize("query", ["one=K%E4se", "many=a&many=%C3%28", "K%E4se=1"])
+async def test_a_query_that_is_not_utf_8_is_a_422_and_not_taken_for_another_text(
+    faulty: httpx.AsyncClient, query: str
+) -> None:
+    (error,) = problem(await faulty.get(f"/v1/lists?{query}"), 422, "invalid_request")["errors"]  # type: ignore[misc]
+    assert (error["field"], "UTF-8" in error["detail"]) == ("query", True)
+    kept = await faulty.get("/v1/lists?one=K%C3%A4se%EF%BF%BD%25E4")
+    assert kept.json()["one"] == ["Käse\ufffd%E4"]
+
+
 async def test_the_type_of_a_problem_is_a_page_that_explains_it(faulty: httpx.AsyncClient) -> None:
     answer = await faulty.get("/v1/nothing")
     page = await faulty.get(str(answer.json()["type"]))
