@@ -57,4 +57,5 @@ def _few_days(
     wide_SQ = -np.log1p(-levels_Q) * mean_S[:, None]
     share_S1 = (PRIOR_DAYS / (PRIOR_DAYS + observed_S))[:, None]
     own_SQ = empirical_quantiles(window_SM, LEVELS)
-    return mean_S, share_S1 * wide_SQ + (1 - share_S1) * own_SQ
+    mixed_SQ = share_S1 * wide_SQ + (1 - share_S1) * own_SQ
+    return mean_S, np.minimum(mixed_SQ, np.finfo(np.float32).max)  # widened past it, they would be kept as infinite

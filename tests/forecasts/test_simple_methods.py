@@ -52,11 +52,13 @@ async def test_a_year_ahead_is_answered_and_no_further(client: httpx.AsyncClient
     assert "365" in problem["detail"]
 
 
-async def test_the_largest_quantity_that_can_be_posted_can_be_read(client: httpx.AsyncClient) -> None:
-    await sell(client, "A-1", [1e308] * 70)
+@pytest.mark.parametrize("days", [1, 30, 70])
+async def test_the_largest_quantity_that_can_be_posted_can_be_read(client: httpx.AsyncClient, days: int) -> None:
+    await sell(client, "A-1", [1e308] * days)
     for period in ("day", "week", "month"):
         body = await forecast(client, "A-1", period=period)
         assert all(mean > 1e37 for mean in means(body))
+        assert all(isinstance(units, float) for part in body["forecast"] for units in part["quantiles"].values())
 
 
 async def test_a_longer_question_does_not_spoil_a_shorter_one(client: httpx.AsyncClient) -> None:
