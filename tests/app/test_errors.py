@@ -1,6 +1,8 @@
 """Every error is a problem with a code, whoever found it; none tells a stack or a secret."""
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -25,6 +27,36 @@ def test_the_page_of_errors_lists_every_code_and_no_other() -> None:
     assert {(code, int(status), title, meaning) for code, status, title, meaning in rows} == {
         (code, *entry) for code, entry in CODES.items()
     }
+
+
+def test_the_page_of_errors_lists_every_code_of_an_entry_and_no_other() -> None:
+    root = Path(__file__).parents[2]
+    page = root.joinpath("docs/errors.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| [^|]+ \|$", page, re.MULTILINE)
+    written = {code for file in root.joinpath("app").rglob("*.py") for code in entry_codes(ast.parse(file.read_text()))}
+    assert listed == sorted(
+        written | {"invalid_text", "invalid_object"}
+    )  # those two are put together from a field's kind
+    (example,) = re.findall(r'"row": 0, .*"code": "(\w+)"', page)
+    assert example in listed
+
+
+def entry_codes(module: ast.Module) -> Iterator[str]:
+    """Every code that the source writes into an entry of `errors`, however it makes the entry."""
+    places = {"row": 2, "where": 3, "column": 1, "_wrong": 1, "PydanticCustomError": 0}
+    for node in ast.walk(module):
+        found: list[ast.expr | None] = []
+        if isinstance(node, ast.Dict):
+            entry = {
+                key.value: value
+                for key, value in zip(node.keys, node.values, strict=True)
+                if isinstance(key, ast.Constant)
+            }
+            found = [entry.get("code")] if "row" in entry else []
+        elif isinstance(node, ast.Call):
+            place = places.get(ast.unparse(node.func).rpartition(".")[2], len(node.args))
+            found = [*node.args[place : place + 1], *(k.value for k in node.keywords if k.arg == "custom_error_type")]
+        yield from (code.value for code in found if isinstance(code, ast.Constant) and isinstance(code.value, str))
 
 
 @pytest.mark.parametrize(
