@@ -165,9 +165,11 @@ def prepare(panel: Panel, config: ResolvedConfig, *, end: int) -> tuple[Network,
     )
     sampler = WindowSampler(source.quantity_ST, horizon=config.horizon, end=end)
     if not len(sampler):
+        split = panel.start + np.timedelta64(end, "D")
         raise NotEnoughHistory(
-            f"No series has 14 days of history followed by a horizon of {config.horizon} days before the split; "
-            "more days or a shorter horizon are needed."
+            f"No series has 14 days of history followed by a horizon of {config.horizon} days from {panel.start}, the first "
+            f"day there is, to {split}, the split; more days or a shorter horizon are needed. If that first day is a "
+            "mistake, delete its sales."
         )
     fit_statistics(network.statistics, source, sampler, end=end, rng=np.random.default_rng(config.seed))
     return network, source, sampler

@@ -101,6 +101,15 @@ def test_series_that_never_overlap_the_held_out_days_are_refused_with_a_sentence
         train(Panel(["a", "b"], ["", ""], START, quantity), small())
 
 
+def test_one_day_long_before_all_others_is_named_when_it_leaves_nothing_to_train_on() -> None:
+    quantity = np.full((2, 2000), np.nan, np.float32)
+    quantity[0, 0], quantity[1, -150:] = 1, 3
+    with pytest.raises(
+        NotEnoughHistory, match=r"from 2025-01-01, the first day there is, to 2029-05-20, the split.*delete its"
+    ):
+        train(Panel(["a", "b"], ["", ""], START, quantity), small())
+
+
 @pytest.mark.parametrize("loss", ["mse", "mae"])
 def test_a_point_head_takes_its_quantiles_from_validation_residuals(loss: str) -> None:
     panel = make_panel(8, 300)
