@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +23,10 @@ from app.database.engine import driver as driver_of
 from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, single
 from models.panel import Panel, panel_from_columns
 
+log = structlog.get_logger()
+
+LONGEST_GAP_DAYS = 366
+STRAY_SHARE = 0.01
 AHEAD_DAYS = 400  # days after the last sale for which a training panel carries what is already known
 _EPOCH = date(1970, 1, 1).toordinal()
 _COLUMNS = ("quantity", "price", "promo", "in_stock")
@@ -62,8 +67,9 @@ async def read_panel(
 ) -> TrainingData | None:
     """All sales, or those of some series or from a day on; None when there are none. Give it a snapshot's connection.
 
-    Covariates that nobody has ever given are left out. Known ahead are price, promo, open, event and every calendar covariate
-    with a value after the last day of sales; past ones are in_stock and the other calendar covariates.
+    Stray days long before all others (`first_day_of_use`) and covariates that nobody has ever given are left out. Known ahead
+    are price, promo, open, event and every calendar covariate with a value after the last day of sales; past ones are
+    in_stock and the other calendar covariates.
     """
     driver = await begun(connection)
     await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL jit = off")
@@ -72,6 +78,12 @@ async def read_panel(
     series_N, day_N, *values = await copy_out(driver, _sales_query(series_ids, since), _KINDS)
     if not len(series_N):
         return None
+    kept_N = day_N >= first_day_of_use(day_N)
+    if not kept_N.all():
+        log.warning(
+            "stray_days_left_out", rows=int((~kept_N).sum()), first_day_used=str(_day(int(day_N[kept_N].min())))
+        )
+        series_N, day_N, values = series_N[kept_N], day_N[kept_N], [column[kept_N] for column in values]
     ids, first, last = np.unique(series_N), int(day_N.min()), int(day_N.max())
     with_rows = set(ids.tolist())
     kept = [row for row in series if row["id"] in with_rows]
@@ -93,6 +105,19 @@ async def read_panel(
         panel = _with_calendar(panel, said, names)
     revisions = np.array([row["revision"] for row in kept], np.int64)
     return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision)
+
+
+def first_day_of_use(day_N: NDArray[np.int32]) -> int:
+    """The first day to learn from: a few rows (below 1 %) before a gap of more than a year are a mistyped date, not history.
+
+    One such row would stretch the panel, which is dense, over all the years between, and put every true day after the split.
+    """
+    first = int(day_N.min())
+    rows_T = np.bincount(day_N - first)
+    days = np.flatnonzero(rows_T)
+    after_gap = days[1:][np.diff(days) > LONGEST_GAP_DAYS]
+    stray = after_gap[rows_T.cumsum()[after_gap - 1] < STRAY_SHARE * len(day_N)]
+    return first + int(stray.max(initial=0))
 
 
 async def read_context(

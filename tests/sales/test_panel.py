@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.sales.panel import Context, TrainingData, read_context, read_panel
+from app.sales.panel import Context, TrainingData, first_day_of_use, read_context, read_panel
 
 
 async def post(client: httpx.AsyncClient, *rows: tuple[Any, ...]) -> None:
@@ -185,3 +185,19 @@ async def test_a_snapshot_does_not_see_what_is_posted_meanwhile(client: httpx.As
         after = await read_panel(connection)
     assert before is not None and after is not None
     assert (after.rows, after.cutoff, after.revisions.tolist()) == (1, before.cutoff, [1])
+
+
+async def test_a_mistyped_year_does_not_stretch_the_panel(client: httpx.AsyncClient, database: Database) -> None:
+    days = [f"2026-{month:02}-{day:02}" for month in (7, 8, 9, 10) for day in range(1, 29)]
+    await post(client, ("A", "", "1990-07-01", 5), *[("A", "", day, 1) for day in days])
+    data = await panel_of(database)
+    assert (str(data.panel.start), data.rows) == ("2026-07-01", len(days))
+
+
+def test_only_few_rows_before_a_long_gap_are_strays() -> None:
+    recent = np.arange(20_000, 20_100, dtype=np.int32)
+    assert first_day_of_use(recent) == 20_000
+    assert first_day_of_use(np.r_[np.int32(19_634), recent]) == 19_634  # a gap of a year is a season, not an error
+    assert first_day_of_use(np.r_[np.int32(19_633), recent, recent]) == 20_000
+    assert first_day_of_use(np.r_[np.int32([0, 1, 2]), recent, recent]) == 0  # one row in a hundred is history
+    assert first_day_of_use(np.r_[np.int32([-5000, 9000]), recent, recent, recent]) == 20_000
