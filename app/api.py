@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import secrets
 import signal
 import socket
@@ -108,6 +109,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # a full collection need not walk what PyTorch and the app brought along: requests waited 0.2 s for it
         if self._announcement and self.started:
             print(self._announcement, flush=True)  # noqa: T201
 

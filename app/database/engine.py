@@ -54,6 +54,8 @@ class Database:
         idle_timeout: float = 60,
         application: str = "shelfcast",
     ) -> None:
+        self._turns = asyncio.Semaphore(pool_size)
+        self._pool_timeout = pool_timeout
         self.engine: AsyncEngine = create_async_engine(
             async_url(url),
             pool_size=pool_size,
@@ -92,19 +94,33 @@ class Database:
 
         Taken from the pool without SQLAlchemy's own connection around it, which costs as much again as a look-up.
         """
+        async with self._turn():
+            try:
+                pooled = await self.engine.raw_connection()
+            except (*GONE, PoolTimeout, DBAPIError, DriverError, asyncpg.PostgresError, OSError) as error:
+                raise unavailable(error) from error
+            try:
+                yield pooled.driver_connection
+            except GONE as error:
+                if isinstance(error, ValueError):  # a parameter of a wrong type: our defect, not the server's
+                    raise
+                pooled.invalidate(error)
+                raise unavailable(error) from error
+            finally:
+                pooled.close()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Look-ups queue here, first come first served: the pool lets a newcomer overtake those who wait for it."""
         try:
-            pooled = await self.engine.raw_connection()
-        except (*GONE, PoolTimeout, DBAPIError, DriverError, asyncpg.PostgresError, OSError) as error:
+            async with asyncio.timeout(self._pool_timeout if self._turns.locked() else None):
+                await self._turns.acquire()
+        except TimeoutError as error:
             raise unavailable(error) from error
         try:
-            yield pooled.driver_connection
-        except GONE as error:
-            if isinstance(error, ValueError):  # a parameter of a wrong type: our defect, not the server's
-                raise
-            pooled.invalidate(error)
-            raise unavailable(error) from error
+            yield
         finally:
-            pooled.close()
+            self._turns.release()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
