@@ -78,8 +78,8 @@ class Settings(BaseSettings):
         1, ge=1, description="CPU threads a training child uses; one core is left to the API by default."
     )
     refresh: bool = Field(True, description="Whether the worker recomputes forecasts that are no longer fresh.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe level that is logged: debug, info, warning, error."
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        "info", description="Least severe level that is logged: debug, info, warning, error, critical."
     )
     shutdown_seconds: float = Field(
         10,
