@@ -96,3 +96,15 @@ async def key_with(database: Database) -> Callable[..., Awaitable[str]]:
             return await create_key(connection, "test", scopes)
 
     return make
+
+
+SLOW_FIRST = ("serve", "jobs", "docs", "cli", "models")
+"""Folders whose tests start processes or train: begun last, one of them would keep a single worker busy at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=place)
