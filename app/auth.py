@@ -71,7 +71,7 @@ def digest_of(key: str) -> bytes:
 def require(scope: str) -> Callable[..., Coroutine[Any, Any, Caller]]:
     """The dependency that lets a route's caller in: 401 without a valid key, 403 without the scope.
 
-    `Route` (app/requests.py) reads `required_scope` and lets the caller in before anything else is read.
+    `Route` (app/http/requests.py) reads `required_scope` and lets the caller in before anything else is read.
     """
     assert scope in SCOPES
 

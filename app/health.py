@@ -18,9 +18,9 @@ from app.config import Settings
 from app.database.engine import Database
 from app.database.migrate import require_schema
 from app.errors import Problem
+from app.http.openapi import open_problems, problems
+from app.http.requests import Route
 from app.jobs.schemas import Status
-from app.openapi import open_problems, problems
-from app.requests import Route
 
 router = APIRouter(route_class=Route, tags=["operations"])
 

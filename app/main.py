@@ -8,7 +8,7 @@ from importlib.metadata import version
 import structlog
 from fastapi import FastAPI
 
-from app import health, pages
+from app import health
 from app.auth import KeyCache, ensure_admin_key
 from app.catalog import routes as catalog
 from app.config import Settings
@@ -18,11 +18,12 @@ from app.errors import Problem
 from app.forecasts import routes as forecasts
 from app.forecasts.inference import Inference
 from app.forecasts.rendered import RenderedAnswers
-from app.framework_errors import install
+from app.http import pages
+from app.http.framework_errors import install
+from app.http.middleware import Answered, Bounded, Observed
+from app.http.openapi import describe
+from app.http.ratelimit import Rates
 from app.jobs import routes as jobs
-from app.middleware import Answered, Bounded, Observed
-from app.openapi import describe
-from app.ratelimit import Rates
 from app.registry import routes as registry
 from app.sales import posts_routes as posts
 from app.sales import routes as sales

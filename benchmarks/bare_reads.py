@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from app.auth import KeyCache, require
 from app.database.engine import Database
-from app.ratelimit import Rates
+from app.http.ratelimit import Rates
 
 
 @asynccontextmanager

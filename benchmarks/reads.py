@@ -302,7 +302,7 @@ def api_process(url: str, home: Path) -> Iterator[int]:
         "SHELFCAST_PORT": str(port),
         "SHELFCAST_HOME": str(home),
     }
-    code = "import sys; from app.api import api; from app.config import Settings; sys.exit(api(Settings()))"
+    code = "import sys; from app.running.api import api; from app.config import Settings; sys.exit(api(Settings()))"
     with running([sys.executable, "-c", code], environment, home / "api.log", port):
         yield port
 

@@ -15,7 +15,7 @@ from app.auth import Caller, require
 from app.config import Settings
 from app.database.engine import Database
 from app.errors import Problem
-from app.idempotency import once, remove_old_answers
+from app.http.idempotency import once, remove_old_answers
 from app.main import create_app
 from tests.support import client_of
 

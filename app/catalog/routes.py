@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from app.answers import database_of, json_of
 from app.auth import Caller, require
 from app.catalog import reading, series, writing
 from app.catalog.fields import CALENDAR, ITEMS, LOCATIONS
@@ -21,10 +20,11 @@ from app.catalog.schemas import (
     request_body,
 )
 from app.days import Day, check_ordered
+from app.http.answers import database_of, json_of
+from app.http.openapi import problems
+from app.http.pagination import PageQuery
+from app.http.requests import Route
 from app.names import Location, Sku
-from app.openapi import problems
-from app.pagination import PageQuery
-from app.requests import Route
 
 router = APIRouter(prefix="/v1", route_class=Route, tags=["catalog"])
 

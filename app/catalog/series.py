@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.engine import begun
 from app.database.filters import Filters
 from app.errors import Problem
-from app.pagination import Page
+from app.http.pagination import Page
 
 
 async def series_page(

@@ -13,10 +13,10 @@ from fastapi import Request
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.answers import database_of
 from app.catalog.fields import Catalog, checked
 from app.database.engine import begun
 from app.errors import MAX_NAMED_ERRORS
+from app.http.answers import database_of
 from app.tabular.fields import BadRows, Field
 from app.tabular.reading import beside, pieces
 from app.tabular.spool import Body, disk_full_told, received, spool

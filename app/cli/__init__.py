@@ -14,7 +14,7 @@ import sys
 def main() -> None:
     """What the installed command calls; the first process of a container does its chores and runs the command as a child."""
     if os.getpid() == 1:
-        from app.first_process import run_this_again
+        from app.running.first_process import run_this_again
 
         sys.exit(run_this_again())
     from app.cli.commands import main as run

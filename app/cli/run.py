@@ -20,21 +20,21 @@ keys = typer.Typer(help="Make, list and revoke keys. Opens the database itself."
 
 def serve() -> None:
     """Run Postgres (unless SHELFCAST_DATABASE_URL is set), migrations, API and worker in the foreground."""
-    from app.serve import serve as run
+    from app.running.serve import serve as run
 
     raise typer.Exit(run(Settings()))
 
 
 def api() -> None:
     """Run the API alone, over a database that another process serves and has migrated."""
-    from app.serve import api as run
+    from app.running.serve import api as run
 
     raise typer.Exit(run(Settings()))
 
 
 def worker() -> None:
     """Run one more worker, here or on another machine."""
-    from app.serve import worker as run
+    from app.running.serve import worker as run
 
     raise typer.Exit(run(Settings()))
 

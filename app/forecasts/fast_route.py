@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from app.errors import Problem
 from app.forecasts.schemas import ForecastQuestion
-from app.requests import Route
+from app.http.requests import Route
 
 
 class _QueryOnly(APIRoute):

@@ -12,8 +12,8 @@ from app.forecasts.formats import ARROW, CSV, JSON, NDJSON, PARQUET, chosen_form
 from app.forecasts.reading import read_one
 from app.forecasts.rendered import names_etag
 from app.forecasts.schemas import ForecastQuery, ForecastQuestion, SeriesForecast, SeriesForecasts
-from app.openapi import problems
-from app.requests import Route
+from app.http.openapi import problems
+from app.http.requests import Route
 
 router = APIRouter(prefix="/v1", route_class=Route, tags=["forecasts"])
 

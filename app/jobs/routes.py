@@ -12,13 +12,13 @@ from starlette.responses import Response, StreamingResponse
 from app.auth import Caller, require
 from app.database.engine import Database
 from app.errors import Problem
-from app.idempotency import once
+from app.http.idempotency import once
+from app.http.openapi import problems
+from app.http.pagination import PageQuery
+from app.http.requests import Route
 from app.jobs import store
 from app.jobs.events import EVENTS, NO_CACHE, LastEventId, event_stream
 from app.jobs.schemas import ENDED, Job, JobRequest, Jobs, JobWithHistory, Kind, Status
-from app.openapi import problems
-from app.pagination import PageQuery
-from app.requests import Route
 
 router = APIRouter(prefix="/v1", route_class=Route, tags=["training"])
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from app.openapi import ProblemBody
+from app.http.openapi import ProblemBody
 from models.training_config import RANGES, ConfigError, TrainingConfig
 
 Kind = Literal["train", "update"]

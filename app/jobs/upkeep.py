@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.config import Settings
 from app.database.engine import Database
-from app.idempotency import remove_old_answers
+from app.http.idempotency import remove_old_answers
 from app.registry.retention import remove_old_artifacts
 
 log = structlog.get_logger()

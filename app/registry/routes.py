@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import Caller, require
 from app.database.engine import Database
-from app.idempotency import once
-from app.openapi import problems
-from app.pagination import PageQuery
+from app.http.idempotency import once
+from app.http.openapi import problems
+from app.http.pagination import PageQuery
+from app.http.requests import Route
 from app.registry import promotions, store
 from app.registry.schemas import MAX_VERSION, ChampionGuard, Model, Models, Promotion, Promotions, model_answer
 from app.registry.serving import check_artifact
-from app.requests import Route
 
 router = APIRouter(prefix="/v1", route_class=Route, tags=["models"])
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.engine import begun
 from app.database.filters import Filters
 from app.errors import MAX_NAMED_ERRORS, Problem
-from app.pagination import Page
+from app.http.pagination import Page
 from app.sales.reading import VALUES, next_post_id, restate_series
 
 _POST = """

@@ -6,15 +6,15 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.answers import database_of, json_of
 from app.auth import Caller, require
 from app.days import Day, Moment, check_ordered
 from app.errors import Problem
-from app.idempotency import once
+from app.http.answers import database_of, json_of
+from app.http.idempotency import once
+from app.http.openapi import problems
+from app.http.pagination import PageQuery
+from app.http.requests import Route
 from app.names import Location, Sku
-from app.openapi import problems
-from app.pagination import PageQuery
-from app.requests import Route
 from app.sales import posts, reading
 from app.sales.posts_schemas import Deleted, PostKind, PostsPage, SalesPage, Undone
 from app.sales.reading import SalesFilter

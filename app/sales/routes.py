@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import Caller, require
 from app.database.engine import Database, begun
-from app.idempotency import idempotency_key, once
-from app.openapi import problems
-from app.requests import Route
+from app.http.idempotency import idempotency_key, once
+from app.http.openapi import problems
+from app.http.requests import Route
 from app.sales.schemas import REQUEST_BODY, SalesPosted
 from app.sales.validate import CheckedSales, checked_sales
 from app.sales.write import Counts, would_write, write_sales

@@ -18,12 +18,12 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 from starlette.responses import Response, StreamingResponse
 
-from app.api import Protocol
 from app.auth import Caller, require
 from app.config import Settings
 from app.database.engine import driver
+from app.http.requests import Route
 from app.main import create_app
-from app.requests import Route
+from app.running.api import Protocol
 from tests.support import client_of, until
 
 router = APIRouter(prefix="/v1", route_class=Route)

@@ -12,7 +12,7 @@ from tests.support import until
 PR_SET_CHILD_SUBREAPER = 36
 AS_FIRST_PROCESS = f"""
 import ctypes, sys
-from app.first_process import run
+from app.running.first_process import run
 ctypes.CDLL(None).prctl({PR_SET_CHILD_SUBREAPER}, 1)
 sys.exit(run(sys.argv[1:]))
 """

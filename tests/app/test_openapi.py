@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.requests import Route
+from app.http.requests import Route
 from tests.support import client_of, run_sql
 
 

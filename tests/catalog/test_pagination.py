@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import Problem
-from app.pagination import Page, decode_token, encode_token
+from app.http.pagination import Page, decode_token, encode_token
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=200)
 KEYS = st.tuples(

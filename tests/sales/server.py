@@ -16,7 +16,7 @@ START_SECONDS = 60
 # The limit is set in the child itself, once everything is imported and listening sockets are no files.
 CODE = """
 import resource, sys
-from app.api import api
+from app.running.api import api
 from app.config import Settings
 limit = int(sys.argv[1])
 if limit:

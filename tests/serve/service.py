@@ -70,7 +70,7 @@ class Service:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             for process in psutil.Process(self.process.pid).children():
-                if ["app.children", name] == command(process)[2:4]:
+                if ["app.running.children", name] == command(process)[2:4]:
                     return process
             time.sleep(0.05)
         raise AssertionError(f"there is no child {name}")

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import telemetry
 from app.errors import Problem, render
-from app.framework_errors import as_problem
+from app.http.framework_errors import as_problem
 
 DRAINED_BYTES = 16 * 2**20
 DRAIN_SECONDS = 30

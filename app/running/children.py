@@ -1,6 +1,6 @@
 """Child processes of the service: started, started again when they die, ended; and how a child notices its parent's death.
 
-The parent's side is `Child`; a child's side is `die_with_parent`, called by `python -m app.children NAME` below.
+The parent's side is `Child`; a child's side is `die_with_parent`, called by `python -m app.running.children NAME` below.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _LONGEST_PAUSE_SECONDS = 10.0
 _STEADY_SECONDS = 30.0  # a child that lived this long died of something new
 _PR_SET_PDEATHSIG = 1
 
-log = structlog.get_logger("app.children")
+log = structlog.get_logger("app.running.children")
 
 
 class Child:
@@ -78,7 +78,7 @@ class Child:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "app.children",
+            "app.running.children",
             self.name,
             str(os.getpid()),
             *map(str, descriptors),
@@ -124,10 +124,10 @@ def main(name: str, parent: int, descriptor: int | None) -> int:
     settings = Settings()
     die_with_parent(parent, settings.shutdown_seconds + 1)
     if name == "worker":
-        from app.serve import worker
+        from app.running.serve import worker
 
         return worker(settings)
-    from app.api import supervised_api
+    from app.running.api import supervised_api
 
     assert descriptor is not None
     return supervised_api(settings, descriptor)

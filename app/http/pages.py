@@ -12,7 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from app.errors import CODES, Problem
-from app.requests import Route
+from app.http.requests import Route
 
 router = APIRouter(route_class=Route, include_in_schema=False)
 

@@ -1,7 +1,7 @@
 """What the OpenAPI document says beyond what routes say of themselves: problems, tags, texts that hold for every route.
 
 A route lists the problems it can answer with `responses=problems(404, 409)`; those that any route can answer are always in.
-How requests are read is in app/requests.py, what each problem's code means in app/errors.py.
+How requests are read is in app/http/requests.py, what each problem's code means in app/errors.py.
 """
 
 from typing import Any
@@ -155,7 +155,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_idempotency(operation: dict[str, Any]) -> None:
-    """The header that app/idempotency.py reads on every POST that changes something."""
+    """The header that app/http/idempotency.py reads on every POST that changes something."""
     operation.setdefault("parameters", []).append(
         {
             "name": "Idempotency-Key",

@@ -27,7 +27,7 @@ _BIND_SECONDS = 2.0  # the API of a service that was just killed may still be le
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 30
 
-log = structlog.get_logger("app.api")
+log = structlog.get_logger("app.running.api")
 
 
 def api(settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """The service in the foreground: Postgres, migrations, and the processes `api` and `worker`, watched over until it is stopped.
 
 `serve`, `api` and `worker` are what the command line calls; each returns an exit code. What one API process does is in
-app/api.py, what ties a child to this process in app/children.py.
+app/running/api.py, what ties a child to this process in app/running/children.py.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ import asyncpg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.api import ADDRESS_IN_USE, NO_DATABASE, api, listen, url_of
-from app.children import Child
 from app.config import Settings
 from app.database.embedded import EmbeddedPostgres, EmbeddedPostgresError, HomeInUseError
 from app.database.migrate import upgrade
+from app.running.api import ADDRESS_IN_USE, NO_DATABASE, api, listen, url_of
+from app.running.children import Child
 from app.telemetry import configure_logging
 
 __all__ = ["api", "serve", "worker"]
@@ -29,7 +29,7 @@ HOME_IN_USE = 3
 FAILED = 1
 START_SECONDS = 60
 
-log = structlog.get_logger("app.serve")
+log = structlog.get_logger("app.running.serve")
 
 
 class Stopped(Exception):
