@@ -152,7 +152,7 @@ class Worker:
                 await act()
             except (Problem, DBAPIError) as error:
                 log.warning("round_skipped", what=act.__name__.strip("_"), reason=str(error))
-            except Exception:
+            except Exception:  # a defect in one round is told whole and must not end the worker
                 log.exception("round_failed", what=act.__name__.strip("_"))
             await asyncio.sleep(seconds)
 

@@ -136,7 +136,7 @@ class Script:
             assert not left_behind, f"processes were left: {left_behind}"
 
     def healthy(self, _name: str) -> bool:
-        raise NotImplementedError("no engine asks for its health")
+        raise AssertionError("no engine asks for its health")
 
     def _run(self, settings: Mapping[str, str]) -> list[str]:
         values = [word for name, value in settings.items() for word in ("-e", f"{name}={value}")]
