@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
+from app.sales.covariates import hold
 from app.sales.panel import TrainingData, read_panel
 from models.networks.forecaster import Forecaster
 from models.panel import Floats, Panel
@@ -47,6 +48,7 @@ def panel_for(forecaster: Forecaster, panel: Panel) -> Panel:
     """
     width = max([panel.days, *(values.shape[1] for values in panel.known.values())])
     known = {name: _widened(panel, name, width) for name in forecaster.config.known}
+    hold(known)
     past = {
         name: np.ascontiguousarray(_widened(panel, name, width)[:, : panel.days]) for name in forecaster.config.past
     }

@@ -73,6 +73,20 @@ async def calendar_values(
     return found
 
 
+def hold(known: dict[str, Floats]) -> None:
+    """Fill what is known ahead where nobody said anything: a price holds until another is told, no word is no promotion.
+
+    Most sales rows come with a price, and days without a sale without one. Left open, the days of a horizon whose price is
+    missing would tell a network that nothing was sold on them: it would learn to read the answer, and forecast zeros ahead.
+    """
+    if "promo" in known:
+        known["promo"] = np.nan_to_num(known["promo"], nan=0.0)
+    if "price" in known:
+        told = ~np.isnan(known["price"])
+        last_told = np.maximum.accumulate(np.where(told, np.arange(told.shape[1]), 0), axis=1)
+        known["price"] = np.take_along_axis(known["price"], last_told, axis=1)
+
+
 def single(values: NDArray[np.float64]) -> Floats:
     """Single precision; what lies beyond it becomes the largest number it has, not infinity."""
     limit = np.finfo(np.float32).max

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.copy import Kind, copy_out, int_array
 from app.database.engine import begun
 from app.database.engine import driver as driver_of
-from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, single
+from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, hold, single
 from models.panel import Panel, panel_from_columns
 
 log = structlog.get_logger()
@@ -68,8 +68,8 @@ async def read_panel(
     """All sales, or those of some series or from a day on; None when there are none. Give it a snapshot's connection.
 
     Stray days long before all others (`first_day_of_use`) and covariates that nobody has ever given are left out. Known ahead
-    are price, promo, open, event and every calendar covariate with a value after the last day of sales; past ones are
-    in_stock and the other calendar covariates.
+    are open, event, and whatever else the calendar gives a value after the last day of sales (price and promo too: a price
+    that only sales rows tell is known when the sale is). All others are past ones.
     """
     driver = await begun(connection)
     await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL jit = off")
@@ -95,8 +95,7 @@ async def read_panel(
         keys=[(row["sku"], row["location"]) for row in kept],
         start=np.datetime64(first, "D"),
         days=last - first + 1,
-        known={name: columns[name] for name in ("price", "promo") if _any(columns[name])},
-        past={"in_stock": columns["in_stock"]} if _any(columns["in_stock"]) else {},
+        past={name: columns[name] for name in _COLUMNS[1:] if _any(columns[name])},
         ahead=ahead,
     )
     if calendar_revision:
@@ -158,7 +157,7 @@ async def read_context(
         start=np.datetime64(first, "D"),
         days=width,
         known={name: columns[name] if name in ("price", "promo") else nothing for name in known},
-        past={name: columns[name] if name == "in_stock" else nothing for name in past},
+        past={name: columns.get(name, nothing) for name in past},
         ahead=ahead,
     )
     if calendar_revision and (known or past):
@@ -212,14 +211,16 @@ async def _newest(driver: asyncpg.Connection, ids: NDArray[np.int64], days: int)
 
 def _with_calendar(panel: Panel, said: dict[str, Floats], names: Sequence[str]) -> Panel:
     """The panel with what the calendar says; covariates that it never mentions stay out."""
-    for name in BUILT_IN:
-        if name not in panel.known and _any(said[name]):
+    for name in ("open", "event"):
+        if _any(said[name]):
             panel.known[name] = np.full(said[name].shape, np.nan, np.float32)
-    for name in names:
+    for name in ("price", "promo", *names):
+        told = panel.past.pop(name, np.full(panel.quantity_ST.shape, np.nan, np.float32))
         if _any(said[name][:, panel.days :]):
             panel.known[name] = np.full(said[name].shape, np.nan, np.float32)
-        elif _any(said[name]):
-            panel.past[name] = np.full(panel.quantity_ST.shape, np.nan, np.float32)
+            panel.known[name][:, : panel.days] = told
+        elif _any(said[name]) or _any(told):
+            panel.past[name] = told
     _merge(panel, said)
     return panel
 
@@ -235,6 +236,7 @@ def _merge(panel: Panel, said: dict[str, Floats]) -> None:
             if name in said:
                 open_ = np.isnan(values)
                 values[open_] = said[name][:, : values.shape[1]][open_]
+    hold(panel.known)
 
 
 def _places(rows: Sequence[asyncpg.Record]) -> Places:

@@ -83,14 +83,25 @@ async def test_a_panel_of_some_series_and_of_newer_days(client: httpx.AsyncClien
     assert same(newer.panel.quantity_ST, [[NAN, 3], [2, NAN]])
 
 
-async def test_price_promo_and_stock_of_a_day_are_covariates_and_reach_no_further(
+async def test_price_promo_and_stock_that_only_sales_rows_tell_are_past_covariates(
     client: httpx.AsyncClient, database: Database
 ) -> None:
     await post(client, ("A", "", "2026-01-05", 1, 2.5, True, 0.5), ("A", "", "2026-01-06", 1, None, 0.25))
     panel = (await panel_of(database, ahead=1)).panel
-    assert same(panel.known["price"], [[2.5, NAN, NAN]])
-    assert same(panel.known["promo"], [[1, 0.25, NAN]])
+    assert panel.known == {}
+    assert same(panel.past["price"], [[2.5, NAN]])
+    assert same(panel.past["promo"], [[1, 0.25]])
     assert same(panel.past["in_stock"], [[0.5, NAN]])
+
+
+async def test_a_price_known_ahead_does_not_tell_on_which_days_something_was_sold(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await post(client, ("A", "", "2026-01-05", 1, 2.5, True), ("A", "", "2026-01-06", 0), ("A", "", "2026-01-07", 1, 3))
+    await calendar(database, {"date": "2026-01-09", "price": 2, "promo": 1})
+    panel = (await panel_of(database, ahead=3)).panel
+    assert same(panel.known["price"], [[2.5, 2.5, 3, 3, 2, 2]])
+    assert same(panel.known["promo"], [[1, 0, 0, 0, 1, 0]])
 
 
 async def test_the_more_specific_calendar_row_wins_and_a_days_own_price_wins_over_all(
@@ -111,7 +122,7 @@ async def test_the_more_specific_calendar_row_wins_and_a_days_own_price_wins_ove
     panel = (await panel_of(database, ahead=1)).panel
     assert panel.keys == [("A", "S1"), ("A", "S2"), ("B", "S1"), ("B", "S2")]
     assert same(panel.known["price"], [[NAN, 9, 4], [NAN, 7, 3], [NAN, 7, 2], [NAN, 7, 1]])
-    assert same(panel.known["promo"][:, 2], [0.5, 0.5, NAN, NAN])
+    assert same(panel.known["promo"][:, 2], [0.5, 0.5, 0, 0])
     assert same(panel.known["event"], [[0, 0, 1]] * 4)
 
 
@@ -160,7 +171,7 @@ async def test_a_context_has_the_covariates_asked_for_whether_or_not_they_have_v
     ids = (await panel_of(database)).series_ids.tolist()
     asked = {"known": ("price", "open", "event", "fair"), "past": ("in_stock", "rain")}
     bare = (await context_of(database, ids, days=2, ahead=1, **asked)).panel
-    assert same(bare.known["price"], [[2, NAN, NAN]] * count)
+    assert same(bare.known["price"], [[2, 2, 2]] * count)
     assert same(bare.known["open"], [[1, 1, 1]] * count)
     assert same(bare.known["event"], [[0, 0, 0]] * count)
     assert same(bare.known["fair"], [[NAN, NAN, NAN]] * count)
@@ -169,7 +180,7 @@ async def test_a_context_has_the_covariates_asked_for_whether_or_not_they_have_v
     await calendar(database, row, {"date": "2026-01-06", "covariates": '{"rain": 5}'})
     context = await context_of(database, ids, days=2, ahead=1, **asked)
     assert context.calendar_revision == 1
-    assert same(context.panel.known["price"], [[2, NAN, 3]] * count)
+    assert same(context.panel.known["price"], [[2, 2, 3]] * count)
     assert same(context.panel.known["open"], [[1, 1, 0]] * count)
     assert same(context.panel.known["event"], [[0, 0, 1]] * count)
     assert same(context.panel.known["fair"], [[NAN, NAN, 1]] * count)
