@@ -23,9 +23,8 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, title: s
 def metrics(model: Mapping[str, Any]) -> None:
     """A version's metrics with each baseline's on the same windows."""
     found: Mapping[str, Any] = model["metrics"]
-    shown = Table(
-        title=f"version {model['version']} ({model['architecture']}) on held-out windows", title_justify="left"
-    )
+    title = f"version {model['version']} ({model['architecture']}) on held-out windows"
+    shown = Table(title=title, title_justify="left", box=None, padding=(0, 1))  # fits a terminal of 80 columns
     shown.add_column("", no_wrap=True)
     scored = {name: values for name, values in found.items() if isinstance(values, Mapping) and "wql" in values}
     names = [metric for metric in METRICS if any(metric in values for values in scored.values())]
@@ -33,7 +32,7 @@ def metrics(model: Mapping[str, Any]) -> None:
         shown.add_column(name.upper(), justify="right")
     for source, values in scored.items():
         label = model["architecture"] if source == "model" else source.replace("_", " ")
-        shown.add_row(label, *(_cell(values.get(name)) for name in names))
+        shown.add_row(label, *(_score(values.get(name)) for name in names))
     console.print(shown)
     console.print(model["decision"])
 
@@ -79,6 +78,10 @@ def _curve(x: Sequence[float], y: Sequence[float], *, label: str, marker: str) -
     signal.lines()
     signal.label(label)
     plotext.figure.draw(signal)
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _cell(value: Any) -> str:
