@@ -42,7 +42,7 @@ def check_ordered(first: date | None, last: date | None) -> None:
     """A 422 when the query's `from` is after its `to`."""
     if first is not None and last is not None and first > last:
         detail = f"from ({first}) is after to ({last})."
-        error = {"row": None, "field": "query.from", "code": "days_reversed", "detail": detail}
+        error = {"row": None, "field": "from", "code": "days_reversed", "detail": detail}
         raise Problem("invalid_request", detail, errors=[error])
 
 

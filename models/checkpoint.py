@@ -89,10 +89,8 @@ def _forecaster(
             raise CheckpointError(f"The tensor {name!r} holds values that are not finite.")
     state = {n.removeprefix(f"{prefix}network."): v for n, v in own.items() if n.startswith(f"{prefix}network.")}
     network = Network(config, series=len(keys))
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"The weights do not fit the configuration: {error}") from error
+    _refuse_misfits(state, network.state_dict())
+    network.load_state_dict(state, strict=True)
     network.requires_grad_(False).eval()
     extra: dict[str, tuple[int | None, ...]] = {"dependence": (None, config.horizon)}
     if config.loss != "pinball":
@@ -110,6 +108,19 @@ def _forecaster(
         arrays.get("residuals"),
         arrays.get("residual_mean"),
     )
+
+
+def _refuse_misfits(given: dict[str, Tensor], needed: dict[str, Tensor]) -> None:
+    """Tell in a sentence when the weights are not those of this code's network: one example, and how many there are."""
+    there = {name: tuple(tensor.shape) for name, tensor in given.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in needed.items()}
+    wrong = sorted(name for name in there.keys() | wanted.keys() if there.get(name) != wanted.get(name))
+    if wrong:
+        first = wrong[0]
+        raise CheckpointError(
+            f"The weights do not fit this version of the code: {len(wrong)} tensors differ, such as {first!r}, "
+            f"which has the shape {there.get(first)} where {wanted.get(first)} is needed."
+        )
 
 
 def _array(tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...]) -> np.ndarray[Any, Any]:

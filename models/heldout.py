@@ -5,7 +5,6 @@ Shapes: S series, H horizon.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from models.inference import Forecast, predict
 from models.networks.forecaster import Forecaster
 from models.panel import Panel
 from models.sampling import FEWEST_SEEN_DAYS
-
-if TYPE_CHECKING:
-    from models.training import Trained
 
 HELD_OUT_SHARE = 0.2
 MOST_WINDOWS = 10
@@ -98,16 +94,14 @@ def _simple(baseline: Baseline, horizon: int, panel: Panel, cutoff: int) -> Fore
     return baseline(panel, cutoff, horizon)
 
 
-def compare(trained: "Trained", panel: Panel, champion: Forecaster | None) -> Scores:
-    """Metrics of a new version beside the champion's, on windows neither of them has seen.
+def compare(forecaster: Forecaster, metrics: Scores, panel: Panel, champion: Forecaster) -> Scores:
+    """The `metrics` of a new version measured again beside the champion's, on windows neither of them has seen.
 
     Both are judged by their twins. Windows that begin before the champion's twin had stopped learning are left out;
     where none remains all are taken, and the note says that the champion knows some of these days.
     """
-    if champion is None:
-        return trained.metrics
-    model, rival = trained.forecaster.twin or trained.forecaster, champion.twin or champion
-    cutoffs = [panel.day_index(np.datetime64(day)) for day in trained.metrics["windows"]]
+    model, rival = forecaster.twin or forecaster, champion.twin or champion
+    cutoffs = [panel.day_index(np.datetime64(day)) for day in metrics["windows"]]
     learned = panel.day_index(rival.trained_until)
     unseen = [c for c in cutoffs if c >= learned]
     scores = judge(model, panel, unseen or cutoffs, others={"champion": rival})

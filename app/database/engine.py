@@ -32,6 +32,9 @@ GONE = (
     ConnectionError,
 )
 
+NOT_REACHED = (*GONE, PoolTimeout, DBAPIError, DriverError, asyncpg.PostgresError, OSError)
+"""What opening a connection may end in."""
+
 
 def async_url(url: str) -> str:
     """The SQLAlchemy URL for asyncpg of any spelling of a Postgres URL."""
@@ -97,12 +100,12 @@ class Database:
         async with self._turn():
             try:
                 pooled = await self.engine.raw_connection()
-            except (*GONE, PoolTimeout, DBAPIError, DriverError, asyncpg.PostgresError, OSError) as error:
+            except NOT_REACHED as error:
                 raise unavailable(error) from error
             try:
                 yield pooled.driver_connection
             except GONE as error:
-                if isinstance(error, ValueError):  # a parameter of a wrong type: our defect, not the server's
+                if not is_gone(error):
                     raise
                 pooled.invalidate(error)
                 raise unavailable(error) from error
@@ -126,21 +129,16 @@ class Database:
     async def _connection(self) -> AsyncIterator[AsyncConnection]:
         try:
             connection = await self.engine.connect()
-        except (*GONE, PoolTimeout, DBAPIError, DriverError, asyncpg.PostgresError, OSError) as error:
+        except NOT_REACHED as error:
             raise unavailable(error) from error
         try:
             try:
                 yield connection
-            except GONE as error:
-                if isinstance(error, ValueError):  # a parameter of a wrong type: our defect, not the server's
+            except (*GONE, DBAPIError) as error:
+                if not is_gone(error):
                     raise
                 await connection.invalidate()
                 raise unavailable(error) from error
-            except DBAPIError as error:
-                if is_gone(error):
-                    await connection.invalidate()
-                    raise unavailable(error) from error
-                raise
         finally:
             await asyncio.shield(connection.close())
 
@@ -148,12 +146,14 @@ class Database:
         await self.engine.dispose()
 
 
-def is_gone(error: DBAPIError) -> bool:
-    """Whether a wrapped driver error means that the server went away or is starting."""
-    cause = getattr(error.orig, "__cause__", None)
-    if isinstance(cause, ValueError):
+def is_gone(error: BaseException) -> bool:
+    """Whether an error of the driver, bare or wrapped by SQLAlchemy, means that the server went away or is starting."""
+    cause = getattr(error.orig, "__cause__", None) if isinstance(error, DBAPIError) else error
+    if isinstance(cause, ValueError):  # a parameter of a wrong type: our defect, not the server's
         return False
-    return error.connection_invalidated or isinstance(error, InterfaceError) or isinstance(cause, GONE)
+    if isinstance(cause, GONE):
+        return True
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or isinstance(error, InterfaceError))
 
 
 def unavailable(error: BaseException) -> Problem:

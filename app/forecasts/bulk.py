@@ -84,7 +84,7 @@ async def _ids(inference: Inference, asked: Sequence[SeriesName]) -> list[int]:
             {"row": row, "field": "series", "code": "unknown_series", "detail": detail}
             for row, detail in zip(missing, details, strict=True)
         ]
-        more = f" {len(missing) - 1} more are not known either." if len(missing) > 1 else ""
+        more = f" {len(missing) - 1} more of the series asked for have no sales either." if len(missing) > 1 else ""
         raise Problem("not_found", details[0] + more, errors=errors)
     return [series_id for series_id in ids if series_id is not None]
 

@@ -20,7 +20,7 @@ from app.http.requests import Route
 
 
 class _QueryOnly(APIRoute):
-    """Calls an endpoint `(request, caller, question, if_none_match)` with a question made of the query alone."""
+    """Calls an endpoint `(request, caller, question, if_none_match, accept)` with a question made of the query alone."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint = self.endpoint
@@ -31,7 +31,10 @@ class _QueryOnly(APIRoute):
             except ValidationError as error:
                 wrong = [{**one, "loc": ("query", *one["loc"])} for one in error.errors()]
                 raise RequestValidationError(wrong) from error
-            response: Response = await endpoint(request, None, question, request.headers.get("if-none-match"))
+            headers = request.headers
+            response: Response = await endpoint(
+                request, None, question, headers.get("if-none-match"), headers.get("accept")
+            )
             return response
 
         return handle
@@ -47,7 +50,7 @@ class OneSeriesRoute(Route, _QueryOnly):
             try:
                 return await handler(request)
             except Problem as problem:
-                if any(e["field"] == "query.sku" and e["code"] == "repeated_parameter" for e in problem.errors):
+                if any(e["field"] == "sku" and e["code"] == "repeated_parameter" for e in problem.errors):
                     detail = f"{problem.detail} POST /v1/forecasts/query answers for many series."
                     raise Problem(problem.code, detail, errors=problem.errors) from problem
                 raise

@@ -1,4 +1,4 @@
-"""Many forecasts in the formats that a caller may ask for by `Accept`, written piece by piece.
+"""Forecasts in the formats that a caller may ask for by `Accept`, written piece by piece.
 
 A row of the table formats (CSV, Parquet, Arrow) is one series and period, with a column a level; JSON and NDJSON hold
 the object of the single read. Each writer turns a batch of answers into bytes as it comes and ends the file at the end.
@@ -27,7 +27,7 @@ FORMATS = (JSON, NDJSON, CSV, PARQUET, ARROW)
 
 def chosen_format(accept: str | None) -> str:
     """The format that an `Accept` header likes best; JSON when it does not say. Raises Problem 406."""
-    if accept is None or not accept.strip():
+    if accept is None or accept in ("*/*", JSON) or not accept.strip():
         return JSON
     ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
     quality = {name: _quality(name, ranges) for name in FORMATS}
@@ -75,6 +75,14 @@ def writer(media_type: str, levels: Sequence[float]) -> Writer:
     if media_type == CSV:
         return CsvWriter(names)
     return ArrowWriter(names) if media_type == ARROW else ParquetWriter(names)
+
+
+def written(answer: Answer, media_type: str, levels: Sequence[float]) -> bytes:
+    """One series alone: in JSON the object itself, in the other formats what a file of many holds of it."""
+    if media_type == JSON:
+        return json_of(answer, level_names(levels))
+    to = writer(media_type, levels)
+    return to.batch([answer]) + to.end()
 
 
 class JsonWriter:

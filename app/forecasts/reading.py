@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from app.errors import Problem
 from app.forecasts import store
-from app.forecasts.answers import Ready, answers_of, json_of, level_names
+from app.forecasts.answers import Ready, answers_of
 from app.forecasts.compute import DEFAULT_HORIZON
+from app.forecasts.formats import written
 from app.forecasts.inference import Inference
 from app.forecasts.rendered import Rendered, RenderedAnswers
 from app.forecasts.schemas import Wanted
@@ -116,20 +117,38 @@ async def ready(inference: Inference, at: Current, wanted: Wanted) -> Ready:
 
 
 async def read_one(
-    inference: Inference, rendered: RenderedAnswers, sku: str, location: str, wanted: Wanted
+    inference: Inference, rendered: RenderedAnswers, name: tuple[str, str], wanted: Wanted, media_type: str
 ) -> Rendered:
-    """The answer for one series in JSON bytes, with its ETag."""
+    """The answer for one series (SKU, location) in the bytes of a format, with its ETag."""
+    kept = await _as_before(inference, rendered, name, wanted, media_type)
+    if kept is not None:
+        return kept
     for _ in range(ATTEMPTS):
-        at = await current(inference, sku, location, wanted)
-        key = (at.stored.series_id, at.stored.version, at.stored.generated_at, at.horizon, wanted, at.stand_in)
-        kept = rendered.get(key)
-        if kept is not None:
-            return kept
+        at = await current(inference, *name, wanted)
         try:
             one = await ready(inference, at, wanted)
         except ArtifactDamaged:
             await stand_in_for_damaged(inference, wanted)
         else:
             answer = answers_of([one], wanted, at.stand_in)[0]
-            return rendered.put(key, json_of(answer, level_names(wanted.levels)))
+            stored = at.stored
+            key = (stored.series_id, stored.version, stored.generated_at, at.horizon, wanted, at.stand_in, media_type)
+            return rendered.put(key, written(answer, media_type, wanted.levels))
     raise Problem("unavailable", "What serves changes faster than it can answer; ask again.")
+
+
+async def _as_before(
+    inference: Inference, rendered: RenderedAnswers, name: tuple[str, str], wanted: Wanted, media_type: str
+) -> Rendered | None:
+    """The answer that was rendered before, once a look-up has proved that nothing changed since."""
+    stand_in = await inference.weights.present_stand_in()
+    async with inference.database.reading() as connection:
+        seen = await store.glance(connection, *name, version=wanted.version, stand_in=stand_in)
+    if seen is None:
+        return None
+    horizon = wanted.horizon or seen.version_horizon or DEFAULT_HORIZON
+    applies = stand_in if stand_in is not None and stand_in.champion == seen.champion else None
+    kept = rendered.get((seen.series_id, seen.version, seen.generated_at, horizon, wanted, applies, media_type))
+    if kept is not None:
+        await inference.weights.note_use(seen.version)
+    return kept

@@ -1,23 +1,20 @@
-"""What callers ask of forecasts and what they are told: the shapes, and how quantile levels are read.
+"""What callers ask of forecasts and what they are told.
 
 Answers are written by answers.py from arrays, not through these models; they say in OpenAPI what is written.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from app.days import Moment
-from app.errors import Problem
+from app.forecasts.levels import DEFAULT_LEVELS, LevelsInBody, LevelsInQuery
 from app.forecasts.periods import Period
 from app.names import Location, Sku
 
 LONGEST_HORIZON = 365
-DEFAULT_LEVELS = "0.1,0.5,0.9"
 MOST_SERIES = 50_000
 LARGEST_VERSION = 2**31 - 1
 
@@ -45,12 +42,14 @@ class ForecastQuestion(BaseModel):
     sku: Sku
     location: Location = ""
     horizon: Horizon | None = Field(None, description="Days ahead; the version's own when absent (28 without one).")
-    quantiles: str = Field(DEFAULT_LEVELS, description="Levels from 0.01 to 0.99.", examples=[DEFAULT_LEVELS])
+    quantiles: LevelsInQuery = Field(
+        DEFAULT_LEVELS, validate_default=True, description="Levels from 0.01 to 0.99.", examples=[DEFAULT_LEVELS]
+    )
     period: Period = "day"
     model_version: Version | None = Field(None, description="Another version than the champion.")
 
     def wanted(self) -> Wanted:
-        return Wanted(self.horizon, levels_of(self.quantiles), self.period, self.model_version)
+        return Wanted(self.horizon, self.quantiles, self.period, self.model_version)
 
 
 class Fallback(BaseModel):
@@ -161,8 +160,10 @@ class ForecastQuery(BaseModel):
         None, description="With `all`: only series whose forecast was made after this time."
     )
     horizon: Horizon | None = Field(None, description="Days ahead; the version's own when absent (28 without one).")
-    quantiles: Annotated[list[float], Field(min_length=1, max_length=99)] | str = Field(
-        DEFAULT_LEVELS, description='Levels from 0.01 to 0.99, as a list or as text like "0.1,0.5,0.9".'
+    quantiles: LevelsInBody = Field(
+        DEFAULT_LEVELS,
+        validate_default=True,
+        description='Levels from 0.01 to 0.99, as a list or as text like "0.1,0.5,0.9".',
     )
     period: Period = "day"
     model_version: Version | None = Field(None, description="Another version than the champion.")
@@ -176,34 +177,4 @@ class ForecastQuery(BaseModel):
         return self
 
     def wanted(self) -> Wanted:
-        return Wanted(self.horizon, levels_of(self.quantiles), self.period, self.model_version)
-
-
-def levels_of(given: str | Sequence[float]) -> tuple[float, ...]:
-    """Quantile levels in ascending order; a 422 for what is not one, or given twice."""
-    return _levels_in(given) if isinstance(given, str) else _checked(tuple(given), "body.quantiles")
-
-
-@lru_cache(maxsize=256)
-def _levels_in(text: str) -> tuple[float, ...]:
-    try:
-        levels = tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise _refused("quantiles", f"{text!r} is not a list of numbers such as {DEFAULT_LEVELS}.") from error
-    return _checked(levels, "quantiles")
-
-
-def _checked(levels: tuple[float, ...], field: str) -> tuple[float, ...]:
-    for level in levels:
-        if not 0.01 <= level <= 0.99:
-            raise _refused(field, f"The level {level} is outside 0.01 … 0.99.")
-    if len(set(levels)) < len(levels):
-        raise _refused(field, "A quantile level is given twice.")
-    if len(levels) > 99:
-        raise _refused(field, f"At most 99 quantile levels may be asked for, not {len(levels)}.")
-    return tuple(sorted(levels))
-
-
-def _refused(field: str, detail: str) -> Problem:
-    named = {"row": None, "field": field, "code": "invalid_levels", "detail": detail}
-    return Problem("invalid_request", detail, errors=[named])
+        return Wanted(self.horizon, self.quantiles, self.period, self.model_version)

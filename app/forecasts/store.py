@@ -74,11 +74,20 @@ class Found(NamedTuple):
         )
 
 
+class Glance(NamedTuple):
+    """What names an answer that was rendered before and still holds: a fresh forecast without its arrays."""
+
+    series_id: int
+    champion: int | None
+    version: int
+    version_horizon: int | None
+    generated_at: datetime
+
+
+_FRESH = "(f.series_revision = s.revision AND f.calendar_revision = r.value)"
+
 # $1 the version asked for (null: the champion); $2 and $3: while the champion is $2, version $3 stands in for it.
-_STATE = """
-    SELECT s.id, s.sku, s.location, s.revision, r.value AS calendar, s.last_day, c.version AS champion,
-           w.version, v.horizon AS version_horizon, f.series_revision, f.calendar_revision, f.cutoff,
-           f.means, f.quantiles, f.fallback::text AS fallback, f.generated_at
+_FROM = """
     FROM series s
     CROSS JOIN revisions r
     LEFT JOIN aliases c ON c.alias = 'champion'
@@ -89,10 +98,18 @@ _STATE = """
     LEFT JOIN forecasts f ON f.series_id = s.id AND f.version = w.version
     WHERE r.name = 'calendar' AND
 """
+_STATE = f"""
+    SELECT s.id, s.sku, s.location, s.revision, r.value AS calendar, s.last_day, c.version AS champion,
+           w.version, v.horizon AS version_horizon, f.series_revision, f.calendar_revision, f.cutoff,
+           f.means, f.quantiles, f.fallback::text AS fallback, f.generated_at
+    {_FROM}
+"""
 _ONE = _STATE + "s.sku = $4 AND s.location = $5"
 _MANY = _STATE + "s.id = ANY($4::int[]) AND s.rows > 0"
-
-_FRESH = "(f.series_revision = s.revision AND f.calendar_revision = r.value)"
+_GLANCE = f"""
+    SELECT s.id, c.version, w.version, v.horizon, f.generated_at
+    {_FROM} s.sku = $4 AND s.location = $5 AND s.rows > 0 AND {_FRESH}
+"""
 
 
 def _active(newest: str) -> str:
@@ -105,6 +122,14 @@ _PAGE = f"""{_STATE} (s.sku, s.location) > ($4, $5) AND {_active("$6::date")}
       AND ($7::timestamptz IS NULL OR {_FRESH} IS NOT TRUE OR f.generated_at > $7)
     ORDER BY s.sku, s.location LIMIT $8
 """
+
+
+async def glance(
+    connection: asyncpg.Connection, sku: str, location: str, *, version: int | None, stand_in: StandIn | None
+) -> Glance | None:
+    """One series whose stored forecast is fresh; None when there is no such series, or no such forecast."""
+    row = await connection.fetchrow(_GLANCE, version, *_replaced(stand_in), sku, location)
+    return None if row is None else Glance(*row)
 
 
 async def look_up(

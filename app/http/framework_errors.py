@@ -71,17 +71,21 @@ def as_problem(error: BaseException, request: Request | None = None) -> Problem 
 
 
 def _invalid(error: RequestValidationError) -> Problem:
-    errors = [
-        {"row": _row(e["loc"]), "field": ".".join(map(str, e["loc"])), "code": e["type"], "detail": _plain(e["msg"])}
-        for e in error.errors()[:MAX_NAMED_ERRORS]
-    ]
+    errors = [_named(e["loc"], e["type"], _plain(e["msg"])) for e in error.errors()[:MAX_NAMED_ERRORS]]
     detail = "; ".join(f"{e['field']}: {e['detail']}" for e in errors[:3])
     return Problem("invalid_request", detail, errors=errors)
 
 
-def _row(location: tuple[Any, ...]) -> int | None:
-    """The row of a list in the body, as in `("body", "sales", 3, "quantity")`."""
-    return next((part for part in location[1:] if isinstance(part, int)), None) if location[0] == "body" else None
+def _named(location: tuple[Any, ...], code: str, detail: str) -> dict[str, Any]:
+    """A mistake by its field, without where the field stood: `("body", "series", 3, "sku")` is `sku` of row 3.
+
+    Parts in angle brackets name the branch of a choice (app/jobs/schemas.py), not a field.
+    """
+    parts = [part for part in location[1:] if not str(part).startswith("<")]
+    numbers = [at for at, part in enumerate(parts) if isinstance(part, int)] if location[0] == "body" else []
+    row = parts[numbers[0]] if numbers else None
+    field = ".".join(map(str, parts[numbers[0] + 1 :] if numbers else parts)) or str(location[0])
+    return {"row": row, "field": field, "code": code, "detail": detail.removeprefix("Value error, ")}
 
 
 def _plain(text: str) -> str:

@@ -85,7 +85,7 @@ def idempotency_key(request: Request) -> str | None:
         return None
     if len(given) > 1 or not 1 <= len(given[0]) <= MAX_KEY_LENGTH or not given[0].isprintable():
         detail = f"Idempotency-Key must be given once, with 1 to {MAX_KEY_LENGTH} printable characters."
-        error = {"row": None, "field": "header.Idempotency-Key", "code": "invalid_key", "detail": detail}
+        error = {"row": None, "field": "Idempotency-Key", "code": "invalid_key", "detail": detail}
         raise Problem("invalid_request", detail, errors=[error])
     return given[0]
 

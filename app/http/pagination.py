@@ -78,7 +78,7 @@ def decode_token(token: str, name: str, types: Sequence[type[Key]]) -> tuple[Any
             raise ValueError("not as we write it")
     except ValueError as error:
         detail = "send `next_page_token` of the page before, unchanged, to the list it came from"
-        named = {"row": None, "field": "query.page_token", "code": "invalid_page_token", "detail": detail}
+        named = {"row": None, "field": "page_token", "code": "invalid_page_token", "detail": detail}
         raise Problem("invalid_request", f"page_token: {detail}", errors=[named]) from error
     return key
 

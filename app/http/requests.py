@@ -57,6 +57,7 @@ class Route(APIRoute):
         single, repeatable = _query_names(self.dependant)
         scope = _scope(self.dependant)
         reads_json = self.body_field is not None
+        reads_nothing = self.methods == {"POST"} and not reads_json and "requestBody" not in (self.openapi_extra or {})
 
         async def handle(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
@@ -67,6 +68,8 @@ class Route(APIRoute):
                 check_query(strict.query_params, single, repeatable)
             if reads_json:
                 check_json_type(strict)
+            if reads_nothing:
+                await refuse_body(strict)
             return await handler(strict)
 
         return handle
@@ -155,6 +158,14 @@ def check_json_type(request: StrictRequest) -> None:
         raise Problem("unsupported_media_type", f"This route reads plain JSON, not the encoding {encoding!r}.")
 
 
+async def refuse_body(request: StrictRequest) -> None:
+    """A 422 for a body with something in it, sent to a POST that takes none: it would be overlooked."""
+    if (await request.body()).strip() not in (b"", b"{}"):
+        detail = f"POST {request.url.path} takes no body; what was sent would be overlooked."
+        error = {"row": None, "field": None, "code": "unexpected_body", "detail": detail}
+        raise Problem("invalid_request", detail, errors=[error])
+
+
 def check_encoding(query: bytes) -> None:
     """A 422 for a query in another encoding than UTF-8, whose letters would be replaced and then name something else."""
     if b"%" not in query:
@@ -192,7 +203,7 @@ def check_query(given: QueryParams, single: frozenset[str], repeatable: frozense
 
 
 def _wrong(name: str, code: str, detail: str) -> dict[str, Any]:
-    return {"row": None, "field": f"query.{name}", "code": code, "detail": detail}
+    return {"row": None, "field": name, "code": code, "detail": detail}
 
 
 def _list(names: frozenset[str]) -> str:

@@ -44,6 +44,11 @@ NICENESS = 10
 FIRST_TO_GO = "500"
 """When memory runs out, the kernel should end this process before Postgres or the API."""
 
+OUT_OF_MEMORY = (
+    "The training ran out of memory; a shorter context, a smaller batch or a machine with more of it will help."
+)
+TORCH_WITHOUT_MEMORY = "can't allocate memory"
+
 Tell = Callable[[dict[str, Any]], None]
 
 
@@ -99,8 +104,10 @@ def last_word(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return _failed("not_trainable", str(error))
     except TimeLimitReached as error:
         return _failed("time_limit", str(error))
-    except MemoryError:
-        return _failed("training_died", "The training ran out of memory.")
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and TORCH_WITHOUT_MEMORY not in str(error):
+            raise
+        return _failed("training_died", OUT_OF_MEMORY)
     except Problem as problem:
         kind = "passing" if problem.code == "unavailable" else "failed"
         return {"type": kind, "code": problem.code, "detail": problem.detail}
@@ -137,8 +144,9 @@ def _train(task: dict[str, Any], panel: Panel, champion: Champion | None, report
     epochs = len(trained.history)
     report(Progress(1.0, epochs, epochs, last["loss"], last["validation"], None, "comparing"))
     rival = None if champion is None else _scored_champion(task["artifacts"], champion)
-    seen = panel if rival is None else panel_for(rival, panel)
-    return replace(trained, metrics=compare(trained, seen, rival))
+    if rival is None:
+        return trained
+    return replace(trained, metrics=compare(trained.forecaster, trained.metrics, panel_for(rival, panel), rival))
 
 
 def _scored_champion(artifacts: str, champion: Champion) -> Forecaster | None:

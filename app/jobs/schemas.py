@@ -105,11 +105,11 @@ class UpdateRequest(BaseModel):
 
 def _kind_of(body: object) -> str:
     kind = body.get("kind", "train") if isinstance(body, dict) else getattr(body, "kind", "train")
-    return kind if isinstance(kind, str) else "not a text"
+    return f"<{kind}>"
 
 
 JobRequest = Annotated[
-    Annotated[TrainRequest, Tag("train")] | Annotated[UpdateRequest, Tag("update")],
+    Annotated[TrainRequest, Tag("<train>")] | Annotated[UpdateRequest, Tag("<update>")],
     Discriminator(
         _kind_of,
         custom_error_type="unknown_kind",

@@ -120,7 +120,9 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         request_id = secrets.token_hex(16)
-        problem = Problem("malformed_request", msg)
+        problem = Problem(
+            "malformed_request", f"{msg} In a URL, write letters beyond ASCII percent-encoded, ä as %C3%A4."
+        )
         body = orjson.dumps(problem_body(problem, request_id=request_id))
         head = (
             f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"

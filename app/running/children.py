@@ -124,9 +124,9 @@ def main(name: str, parent: int, descriptor: int | None) -> int:
     settings = Settings()
     die_with_parent(parent, settings.shutdown_seconds + 1)
     if name == "worker":
-        from app.running.serve import worker
+        from app.jobs.worker import main as worker
 
-        return worker(settings)
+        return worker()
     from app.running.api import supervised_api
 
     assert descriptor is not None

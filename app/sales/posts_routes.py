@@ -62,7 +62,7 @@ async def delete_sales(
     """Delete what GET with the same parameters lists. At least one is needed. `POST /v1/posts/{post_id}/undo` brings it back."""
     if wanted.is_empty:
         detail = "Say what to delete: give at least one of sku, location, from, to."
-        error = {"row": None, "field": "query.sku", "code": "missing", "detail": detail}
+        error = {"row": None, "field": "sku", "code": "missing", "detail": detail}
         raise Problem("invalid_request", detail, errors=[error])
     async with database_of(request).transaction() as connection:
         deleted, post_id = await reading.delete_sales(connection, wanted, key_id=caller.key_id)

@@ -46,9 +46,7 @@ async def post_sales(
     idempotency_key(request)  # a bad one is told before the body is read
     async with received(request) as body, checked_sales(body, request.app.state.settings.spool_folder) as checked:
         if dry_run:
-            async with database.snapshot() as connection:
-                counts = await would_write(await begun(connection), checked, complete=complete)
-            return _answer(None, checked, counts)
+            return _answer(None, checked, await _counted(database, checked, complete=complete))
 
         async def effect(connection: AsyncConnection) -> Response:
             post_id, counts = await write_sales(
@@ -57,6 +55,17 @@ async def post_sales(
             return _answer(post_id, checked, counts)
 
         return await once(request, caller, effect, body_digest=body.sha256)
+
+
+async def _counted(database: Database, checked: CheckedSales, *, complete: bool) -> Counts:
+    """What a post would do. The zeros of `complete` depend on its rows, so they are written and taken back."""
+    if not complete:
+        async with database.snapshot() as connection:
+            return await would_write(await begun(connection), checked)
+    async with database.transaction() as connection, connection.begin_nested() as savepoint:
+        _, counts = await write_sales(connection, checked, key_id=None, content_type=None, complete=True)
+        await savepoint.rollback()
+    return counts
 
 
 def _answer(post_id: int | None, checked: CheckedSales, counts: Counts) -> Response:

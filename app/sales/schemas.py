@@ -16,9 +16,7 @@ class SalesPosted(BaseModel):
     inserted: int = Field(description="Days that had no row before.")
     updated: int = Field(description="Days whose values changed; what they replaced is kept.")
     unchanged: int = Field(description="Days that were stored just so; nothing was written for them.")
-    completed: int | None = Field(
-        description="Zeros that `complete=true` added; null after a dry run with it, which does not count them ahead."
-    )
+    completed: int = Field(description="Zeros that `complete=true` added.")
 
 
 _OPTIONAL_AMOUNT = {"type": ["number", "null"], "minimum": 0}

@@ -152,8 +152,8 @@ class Post:
     """The record of an accepted body of sales."""
 
     post_id: int
-    key_id: int
-    content_type: str
+    key_id: int | None
+    content_type: str | None
     complete: bool
     received: int
     inserted: int

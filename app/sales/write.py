@@ -32,7 +32,7 @@ class Counts:
     inserted: int
     updated: int
     unchanged: int
-    completed: int | None
+    completed: int
 
 
 @dataclass
@@ -69,7 +69,12 @@ class _Touched:
 
 
 async def write_sales(
-    connection: AsyncConnection, checked: CheckedSales, *, key_id: int, content_type: str, complete: bool
+    connection: AsyncConnection,
+    checked: CheckedSales,
+    *,
+    key_id: int | None,
+    content_type: str | None,
+    complete: bool,
 ) -> tuple[int, Counts]:
     """Write a checked body; returns the post's id and its counts. `complete` adds the zeros of absent series."""
     driver = await begun(connection)
@@ -101,8 +106,8 @@ async def write_sales(
     return post_id, counts
 
 
-async def would_write(driver: asyncpg.Connection, checked: CheckedSales, *, complete: bool) -> Counts:
-    """What a checked body would change now, without a lock or a write. The zeros of `complete` are not counted ahead."""
+async def would_write(driver: asyncpg.Connection, checked: CheckedSales) -> Counts:
+    """What a checked body would change now, without a lock or a write."""
     await store.prepare_bulk(driver)
     state = await store.series_state(driver, checked.keys)
     await store.find_by_key(driver)
@@ -110,7 +115,7 @@ async def would_write(driver: asyncpg.Connection, checked: CheckedSales, *, comp
     for rows in checked.buckets():
         new, _, changed = await _differences(driver, rows, state)
         inserted, updated = inserted + len(new), updated + len(changed)
-    return Counts(inserted, updated, checked.received - inserted - updated, None if complete else 0)
+    return Counts(inserted, updated, checked.received - inserted - updated, 0)
 
 
 async def _conclude(driver: asyncpg.Connection, touched: _Touched, post: store.Post) -> None:

@@ -120,14 +120,14 @@ async def test_a_body_that_is_no_json_by_the_letter_is_a_400_that_says_why(
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"count": "1"}, "body.count"),
-        ({"count": True}, "body.count"),
-        ({"count": 1.5}, "body.count"),
-        ({"count": 10**30}, "body.count"),
-        ({"count": 1, "weight": "2"}, "body.weight"),
-        ({"count": 1, "label": 5}, "body.label"),
-        ({"count": 1, "colour": "red"}, "body.colour"),
-        ({}, "body.count"),
+        ({"count": "1"}, "count"),
+        ({"count": True}, "count"),
+        ({"count": 1.5}, "count"),
+        ({"count": 10**30}, "count"),
+        ({"count": 1, "weight": "2"}, "weight"),
+        ({"count": 1, "label": 5}, "label"),
+        ({"count": 1, "colour": "red"}, "colour"),
+        ({}, "count"),
         ([], "body"),
         (None, "body"),
     ],
@@ -144,7 +144,7 @@ async def test_a_field_of_another_type_or_name_is_a_422_that_names_it(
 async def test_a_bad_element_of_a_list_is_named_by_its_row(faulty: httpx.AsyncClient) -> None:
     body = {"count": 1, "inside": [{"count": 1}, {"count": "x"}]}
     (error,) = problem(await faulty.post("/v1/boxes", json=body), 422, "invalid_request")["errors"]  # type: ignore[misc]
-    assert (error["row"], error["field"]) == (1, "body.inside.1.count")
+    assert (error["row"], error["field"]) == (1, "count")
 
 
 @pytest.mark.parametrize(
@@ -166,11 +166,11 @@ async def test_a_body_in_another_format_is_a_415_that_names_the_one_that_is_read
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("two=1", "query.two"),
-        ("one=1&one=2", "query.one"),
-        ("One=1", "query.One"),
-        ("one=a%00b", "query.one"),
-        ("many=a&many=b&x=", "query.x"),
+        ("two=1", "two"),
+        ("one=1&one=2", "one"),
+        ("One=1", "One"),
+        ("one=a%00b", "one"),
+        ("many=a&many=b&x=", "x"),
     ],
 )
 async def test_a_parameter_that_is_unknown_or_given_twice_is_a_422_that_names_it(

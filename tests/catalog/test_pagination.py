@@ -35,7 +35,7 @@ def test_a_garbled_token_is_a_422(token: str) -> None:
     with pytest.raises(Problem) as caught:
         decode_token(token, "list", TYPES)
     assert caught.value.status == 422
-    assert caught.value.errors[0]["field"] == "query.page_token"
+    assert caught.value.errors[0]["field"] == "page_token"
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,25 @@ async def test_the_format_is_the_one_liked_best(shop: httpx.AsyncClient) -> None
         assert answer.headers["content-type"].partition(";")[0] == FORMATS[format_], accept
 
 
+async def test_one_series_is_read_in_any_format_too(shop: httpx.AsyncClient) -> None:
+    params = {"sku": "T-1", "quantiles": "0.05,0.5"}
+    many = {"series": [{"sku": "T-1"}], "quantiles": "0.05,0.5"}
+    etags = set()
+    for name, accept in FORMATS.items():
+        answer = await shop.get("/v1/forecasts", params=params, headers={"Accept": accept})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"].partition(";")[0] == accept
+        expected = await query(shop, many, accept)
+        if name == "json":
+            assert [answer.json()] == expected.json()["forecasts"]
+        else:
+            assert answer.content == expected.content
+        etags.add(answer.headers["etag"])
+    assert len(etags) == len(FORMATS)
+    refused_format = await shop.get("/v1/forecasts", params=params, headers={"Accept": "image/png"})
+    assert (refused_format.status_code, refused_format.json()["code"]) == (406, "not_acceptable")
+
+
 async def test_all_leaves_out_what_ended_long_before_the_others_and_what_is_discontinued(
     shop: httpx.AsyncClient,
 ) -> None:

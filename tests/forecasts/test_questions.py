@@ -64,6 +64,20 @@ async def test_a_question_that_makes_no_sense_is_a_422(client: httpx.AsyncClient
         await refused(client, 422, **params)
 
 
+async def test_what_is_wrong_with_levels_is_said_in_words(client: httpx.AsyncClient) -> None:
+    await sell(client, "A-1", [1.0] * 10)
+    problem = await refused(client, 422, sku="A-1", quantiles="0.1,0.995")
+    expected = {"row": None, "field": "quantiles", "code": "invalid_levels"}
+    assert problem["errors"] == [expected | {"detail": "the level 0.995 is outside 0.01 … 0.99"}]
+    for levels, detail in (
+        (["0.5"], "must be a list of numbers, such as [0.1, 0.5, 0.9]"),
+        ([0.5, 0.5], "a level is given twice"),
+    ):
+        body = {"all": True, "quantiles": levels}
+        answer = (await client.post("/v1/forecasts/query", json=body)).json()
+        assert answer["errors"] == [expected | {"detail": detail}]
+
+
 async def test_an_unknown_version_is_a_404(client: httpx.AsyncClient) -> None:
     await sell(client, "A-1", [1.0] * 10)
     assert "no version 3" in (await refused(client, 404, sku="A-1", model_version=3))["detail"]

@@ -4,6 +4,7 @@ Whatever it is, a job ends once, a version is published once, and the other work
 """
 
 import os
+import resource
 import signal
 import subprocess
 
@@ -202,3 +203,24 @@ async def _child(workers: Workers, worker: subprocess.Popen[bytes]) -> psutil.Pr
     child = await until(started)
     assert isinstance(child, psutil.Process)
     return child
+
+
+async def test_a_child_that_runs_out_of_memory_fails_its_job_with_a_sentence(
+    client: httpx.AsyncClient, workers: Workers
+) -> None:
+    small = await post_job(client, LONG)
+    worker = workers.start()
+    await until_training(client, small)
+    child = workers.child(worker)
+    assert child is not None
+    enough = child.memory_info().vms + 64 * 2**20
+    await client.post(f"/v1/training-jobs/{small}/cancel")
+    await until_status(client, small, "cancelled")
+    resource.prlimit(worker.pid, resource.RLIMIT_AS, (enough, resource.RLIM_INFINITY))  # its children inherit it
+    large = await post_job(client, TINY | {"batch_size": 4096, "width": 256, "context_length": 112})
+    ended = await until_status(client, large, "failed", "succeeded")
+    assert ended["error"]["code"] == "training_died", ended
+    assert "out of memory" in ended["error"]["detail"]
+    resource.prlimit(worker.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    again = await post_job(client)
+    await until_status(client, again, "succeeded")

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from app.database.engine import Database
 from app.jobs.schemas import TrainRequest
 from models.training_config import ARCHITECTURES, RANGES, TrainingConfig
-from tests.jobs.workers import post_job, read_job
+from tests.jobs.workers import TINY, post_job, read_job
 from tests.support import client_of
 
 JOBS = "/v1/training-jobs"
@@ -152,6 +152,26 @@ async def test_reading_and_writing_need_their_scopes(
     async with client_of(app, await key_with("sales:read")) as stranger:
         assert (await stranger.get(JOBS)).status_code == 403
         assert (await stranger.get(f"{JOBS}/{job}/events")).status_code == 403
+
+
+async def test_a_body_that_would_be_overlooked_is_refused(client: httpx.AsyncClient) -> None:
+    job = await post_job(client)
+    answer = await client.post(f"{JOBS}/{job}/cancel", json={"reason": "late"})
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "unexpected_body")
+    assert (await read_job(client, job))["status"] == "queued"
+    assert (await client.post(f"{JOBS}/{job}/cancel", json={})).status_code == 200
+
+
+async def test_mistakes_are_named_by_their_field(client: httpx.AsyncClient) -> None:
+    for body, field in (
+        ({"horizon": 7}, "model"),
+        ({"kind": "update", "model": "lstm"}, "model"),
+        ({"kind": "x"}, "body"),
+    ):
+        answer = await client.post(JOBS, json=body)
+        assert [error["field"] for error in answer.json()["errors"]] == [field], answer.text
+    answer = await client.post(JOBS, json=TINY | {"width": 10, "heads": 3, "model": "transformer"})
+    assert "Value error" not in answer.text
 
 
 async def test_many_cancels_at_once_end_a_queued_job_once(client: httpx.AsyncClient, database: Database) -> None:

@@ -141,25 +141,26 @@ def test_covariates_known_ahead_are_learned() -> None:
 def test_the_champion_is_compared_on_windows_neither_has_seen(trained: Trained) -> None:
     longer = make_panel(days=230)
     new = train(longer, small(seed=5))
-    metrics = compare(new, longer, trained.forecaster)
+    metrics = compare(new.forecaster, new.metrics, longer, trained.forecaster)
     assert {"model", "champion", *BASELINE_NAMES} < set(metrics)
     learned = trained.forecaster.twin.trained_until  # type: ignore[union-attr]
     assert metrics["windows"] and all(np.datetime64(day) >= learned for day in metrics["windows"])
     assert "champion's twin likewise" in metrics["note"]
-    itself = compare(new, longer, new.forecaster)
+    itself = compare(new.forecaster, new.metrics, longer, new.forecaster)
     assert itself["champion"] == itself["model"]
 
 
 def test_a_champion_of_another_horizon_is_compared_on_the_days_both_reach(trained: Trained) -> None:
     panel = make_panel()
-    metrics = compare(train(panel, small(horizon=14)), panel, trained.forecaster)
+    shorter = train(panel, small(horizon=14))
+    metrics = compare(shorter.forecaster, shorter.metrics, panel, trained.forecaster)
     assert metrics["horizon"] == 7
 
 
 def test_a_champion_that_knows_the_windows_is_said_to(trained: Trained) -> None:
     panel = make_panel()
     ahead = replace(trained.forecaster, twin=replace(trained.forecaster, twin=None))
-    assert "champion has learned" in compare(trained, panel, ahead)["note"]
+    assert "champion has learned" in compare(trained.forecaster, trained.metrics, panel, ahead)["note"]
 
 
 @pytest.mark.parametrize("name", list(RANGES))

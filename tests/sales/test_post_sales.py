@@ -315,7 +315,16 @@ class TestComplete:
         again = await post(client, *daily, *rare, query="?complete=true")
         assert counts(again) == [165, 0, 0, 165, 0]
 
-    async def test_a_dry_run_does_not_count_zeros_ahead(self, client: httpx.AsyncClient) -> None:
+    async def test_a_dry_run_counts_the_zeros_and_writes_nothing(
+        self, client: httpx.AsyncClient, database: Database
+    ) -> None:
         await post(client, row(sku="B", date="2026-01-04"))
-        answer = await post(client, row(sku="A"), query="?complete=true&dry_run=true")
-        assert counts(answer) == [1, 1, 0, 0, None]
+        before = await stored(database)
+        body = [row(sku="A"), row(sku="A", date="2026-01-06"), row(sku="C", date="2026-01-05")]
+        answer = await post(client, *body, query="?complete=true&dry_run=true")
+        assert counts(answer) == [3, 3, 0, 0, 3]
+        assert answer.json()["post_id"] is None
+        assert await stored(database) == before
+        assert await value_of(database, "SELECT count(*) FROM series") == 1
+        assert await value_of(database, "SELECT count(*) FROM posts") == 1
+        assert counts(await post(client, *body, query="?complete=true")) == [3, 3, 0, 0, 3]
