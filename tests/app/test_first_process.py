@@ -22,8 +22,17 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and 
 
 def start(*command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", AS_FIRST_PROCESS, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", AS_FIRST_PROCESS, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - no thread is here
     )
+
+
+def heed_interrupts() -> None:
+    """A test run in a shell's background ignores SIGINT, and bash cannot trap what was ignored when it started."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -KILL $$", 128 + 9)])
