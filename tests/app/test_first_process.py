@@ -26,13 +26,14 @@ def start(*command: str) -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,  # noqa: PLW1509 - no thread is here
+        preexec_fn=heed_signals,  # noqa: PLW1509 - no thread is here
     )
 
 
-def heed_interrupts() -> None:
-    """A test run in a shell's background ignores SIGINT, and bash cannot trap what was ignored when it started."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def heed_signals() -> None:
+    """A test run in a shell's background may ignore some, and bash cannot trap what was ignored when it started."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -KILL $$", 128 + 9)])
