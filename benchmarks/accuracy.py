@@ -2,9 +2,10 @@
 
     python -m benchmarks.accuracy --data FILE.parquet --out FORECASTS.parquet --model lstm --horizon 28 --windows 10 --step 28
 
-Trains once on what precedes the first cutoff, forecasts at every cutoff, writes the forecasts (with `mean`) and
-prints one line of JSON. Cutoffs are END - HORIZON - k * STEP for k = 0 … WINDOWS - 1. With --end the days after it are
-dropped: that is how choices are made. A run without --end is on reported windows and is appended to results/log.csv.
+Trains once on what precedes the first cutoff, forecasts at every cutoff, writes the forecasts (with `mean`) and prints one
+line of JSON: `metrics` of what the service answers, in whole units where it says so, and the same `unrounded`. Cutoffs are
+END - HORIZON - k * STEP for k = 0 … WINDOWS - 1. With --end the days after it are dropped: that is how choices are made. A
+run without --end is on reported windows and is appended to results/log.csv.
 """
 
 import argparse
@@ -27,11 +28,12 @@ import torch
 
 from models.evaluation import SCORED_LEVELS, average_scores, score_window, window_cutoffs
 from models.fallback import fallback
-from models.inference import Forecast, answerable, predict
+from models.forecast import Forecast
+from models.inference import answerable, predict
 from models.panel import Panel, panel_from_frame
 from models.quantiles import interpolate_levels
 from models.training import Trained, train
-from models.training_config import ARCHITECTURES, TrainingConfig
+from models.training_config import MODELS, TrainingConfig
 
 LOG = Path(__file__).parent / "results" / "log.csv"
 LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
@@ -50,19 +52,25 @@ def main(argv: list[str]) -> int:
         return 1
     settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.set)}
     config = TrainingConfig(
-        architecture=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past,
+        model=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past,
         max_seconds=args.max_seconds, **settings,
     )  # fmt: skip
     trained = train(panel.until(panel.start + np.timedelta64(cutoffs[0], "D")), config)
     started = time.perf_counter()
-    forecasts = [forecast_at(trained, panel, cutoff, whole_units=args.whole_units) for cutoff in cutoffs]
+    forecasts = [forecast_at(trained, panel, cutoff) for cutoff in cutoffs]
     predict_seconds = time.perf_counter() - started
     write(args.out, panel, cutoffs, forecasts)
-    scores = average_scores(
-        [score_window(f, panel, c, horizon=args.horizon, season=args.season)
-         for f, c in zip(forecasts, cutoffs, strict=True)]
-    )  # fmt: skip
-    result = summary(args, trained, scores, predict_seconds)
+    plain = [forecast_at(trained, panel, cutoff, whole_units=False) for cutoff in cutoffs]
+    scores, unrounded = (
+        average_scores(
+            [
+                score_window(f, panel, c, horizon=args.horizon, season=args.season)
+                for f, c in zip(found, cutoffs, strict=True)
+            ]
+        )
+        for found in (forecasts, plain)
+    )
+    result = summary(args, trained, scores, predict_seconds) | {"unrounded": unrounded}
     print(json.dumps(result))
     if not args.end:
         append_log(result, argv)
@@ -73,17 +81,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--model", choices=ARCHITECTURES, required=True)
+    parser.add_argument("--model", choices=MODELS, required=True)
     parser.add_argument("--horizon", type=int, required=True)
     parser.add_argument("--windows", type=int, required=True)
     parser.add_argument("--step", type=int, required=True)
-    parser.add_argument("--covariates", default="", help="known:promo,known:price,past:rain")
+    parser.add_argument("--covariates", default="", help="known:promo,known:price,past:rain,static:brand")
     parser.add_argument("--season", type=int, default=7)
     parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--max-seconds", type=float, default=480.0)
-    parser.add_argument("--whole-units", action="store_true", help="round quantiles to whole units")
+    parser.add_argument("--max-seconds", type=float, default=1800.0)
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
     return parser.parse_args(argv)
 
@@ -91,13 +98,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def read_panel(path: Path, covariates: str) -> tuple[Panel, tuple[str, ...], tuple[str, ...]]:
     """The panel of a file and the names of its known and past covariates; text becomes one flag per category."""
     frame = pd.read_parquet(path)
-    names: dict[str, list[str]] = {"known": [], "past": []}
+    names: dict[str, list[str]] = {"known": [], "past": [], "static": []}
     for item in filter(None, covariates.split(",")):
         role, _, column = item.partition(":")
         if role not in names or column not in frame.columns:
-            raise SystemExit(f"--covariates {item}: known:COLUMN or past:COLUMN of the file is needed.")
-        names[role] += flags(frame, column)
-    panel = panel_from_frame(frame, known=names["known"], past=names["past"])
+            raise SystemExit(f"--covariates {item}: known:COLUMN, past:COLUMN or static:COLUMN of the file is needed.")
+        names[role] += [column] if role == "static" else flags(frame, column)
+    panel = panel_from_frame(frame, known=names["known"], past=names["past"], static=names["static"])
     return panel, tuple(names["known"]), tuple(names["past"])
 
 
@@ -112,15 +119,13 @@ def flags(frame: pd.DataFrame, column: str) -> list[str]:
     return [f"{column}={value}" for value in frequent]
 
 
-def forecast_at(trained: Trained, panel: Panel, cutoff: int, *, whole_units: bool) -> Forecast:
-    """The network's forecast; a series too short for it is answered as the service would, by the fallback."""
-    forecast = predict(trained.forecaster, panel, cutoff)
+def forecast_at(trained: Trained, panel: Panel, cutoff: int, *, whole_units: bool = True) -> Forecast:
+    """The forecast; a series too short for the networks is answered as the service would, by the fallback."""
+    forecast = predict(trained.forecaster, panel, cutoff, whole_units=whole_units)
     short = np.flatnonzero(~answerable(panel, cutoff))
     if short.size:
         simple, _, _ = fallback(panel.rows(short), cutoff, trained.forecaster.horizon)
         forecast.mean_SH[short], forecast.quantiles_SHQ[short] = simple.mean_SH, simple.quantiles_SHQ
-    if whole_units:
-        return Forecast(forecast.mean_SH, np.round(forecast.quantiles_SHQ), forecast.levels_Q)
     return forecast
 
 
@@ -156,7 +161,9 @@ def summary(
         "step": args.step,
         "covariates": args.covariates,
         "seed": args.seed,
-        "whole_units": args.whole_units,
+        "adjustment": {
+            name: value for name, value in trained.forecaster.adjustment.as_dict().items() if name != "levels"
+        },
         "metrics": scores,
         "train_seconds": round(trained.seconds, 1),
         "predict_seconds": round(predict_seconds, 2),

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.inference import Forecast
+from models.climatology import own_year, row_mean
+from models.forecast import Forecast
 from models.panel import Floats, Panel
 from models.quantiles import empirical_quantiles
 from models.training_config import LEVELS
@@ -68,18 +69,7 @@ def exponential_smoothing(panel: Panel, cutoffs: ArrayLike, horizon: int) -> For
 def climatology(panel: Panel, cutoffs: ArrayLike, horizon: int) -> Forecast:
     """Each series' own quantiles and mean of the last year by weekday; a weekday never seen takes those of all days."""
 
-    def forecast(window_SM: Floats) -> Forecast:
-        series = len(window_SM)
-        weekly_SWX = window_SM[:, -364:].reshape(series, 52, 7).transpose(0, 2, 1)
-        quantiles_SWQ = empirical_quantiles(weekly_SWX.reshape(series * 7, 52), LEVELS).reshape(series, 7, -1)
-        overall_SQ = empirical_quantiles(window_SM, LEVELS)
-        quantiles_SWQ = np.where(np.isnan(quantiles_SWQ), overall_SQ[:, None], quantiles_SWQ)
-        mean_SW = _row_mean(weekly_SWX)
-        mean_SW = np.where(np.isnan(mean_SW), _row_mean(window_SM)[:, None], mean_SW)
-        weekday_H = np.arange(horizon) % 7
-        return _forecast(mean_SW[:, weekday_H], quantiles_SWQ[:, weekday_H])
-
-    return _in_parts(forecast, panel, cutoffs)
+    return _in_parts(lambda window_SM: _forecast(*own_year(window_SM, horizon)), panel, cutoffs)
 
 
 BASELINES: dict[str, Baseline] = {
@@ -138,13 +128,6 @@ def _shift(values_SM: Floats, days: int) -> Floats:
     return out_SM
 
 
-def _row_mean(values: Floats) -> Floats:
-    """Mean over the last axis, NaN where nothing is observed."""
-    count = np.isfinite(values).sum(axis=-1)
-    total = np.nansum(values, axis=-1, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-
-
 def _newest(values_SM: Floats) -> Floats:
     """Each row's last finite value; NaN without one."""
     seen_SM = np.isfinite(values_SM)
@@ -158,7 +141,7 @@ def _newest_week(window_SM: Floats) -> Floats:
     series = len(window_SM)
     weekly = window_SM.reshape(series, MEMORY // 7, 7).transpose(0, 2, 1).reshape(series * 7, MEMORY // 7)
     week_SW = _newest(weekly).reshape(series, 7)
-    return np.where(np.isnan(week_SW), _row_mean(window_SM)[:, None], week_SW)
+    return np.where(np.isnan(week_SW), row_mean(window_SM)[:, None], week_SW)
 
 
 def _trailing_mean(window_SM: Floats, days: int) -> Floats:
@@ -175,8 +158,8 @@ def _weekday_factors(window_SM: Floats) -> Floats:
     """Sales of each weekday relative to the mean, shrunk to 1 by four weeks' weight; at least 0.05."""
     weekly_SWX = window_SM.reshape(len(window_SM), MEMORY // 7, 7).transpose(0, 2, 1)
     count_SW = np.isfinite(weekly_SWX).sum(axis=2)
-    mean_S1 = np.nan_to_num(_row_mean(window_SM))[:, None]
-    mean_SW = np.nan_to_num(_row_mean(weekly_SWX))
+    mean_S1 = np.nan_to_num(row_mean(window_SM))[:, None]
+    mean_SW = np.nan_to_num(row_mean(weekly_SWX))
     factor_SW = np.ones_like(mean_SW)
     np.divide(mean_SW, mean_S1, out=factor_SW, where=mean_S1 > 0)
     shrunk_SW: Floats = np.maximum((count_SW * factor_SW + 4.0) / (count_SW + 4.0), 0.05).astype(np.float32)

@@ -12,11 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from models.networks.forecaster import Forecaster, Network
+from models.adjustment import Adjustment
+from models.forecaster import Forecaster, Member
+from models.identities import Identities
+from models.networks.network import Network
 from models.training_config import LEVELS, ConfigError, ResolvedConfig
 
-FORMAT = 1
-PARTS = ("model", "twin")
+FORMAT = 2
 
 
 class CheckpointError(ValueError):
@@ -30,13 +32,10 @@ def serialise(forecaster: Forecaster) -> tuple[bytes, dict[str, Any]]:
         tensors |= _tensors("twin", forecaster.twin)
     description = {
         "format": FORMAT,
-        "config": forecaster.config.as_dict(),
-        "keys": [list(key) for key in forecaster.keys],
         "levels": [float(level) for level in forecaster.levels],
-        "trained_until": str(forecaster.trained_until),
-        "twin_trained_until": None if forecaster.twin is None else str(forecaster.twin.trained_until),
-        "twin_keys": None if forecaster.twin is None else [list(key) for key in forecaster.twin.keys],
         "parameters": forecaster.parameters(),
+        "model": _plain(forecaster),
+        "twin": None if forecaster.twin is None else _plain(forecaster.twin),
     }
     return save(tensors), description
 
@@ -52,12 +51,9 @@ def deserialise(weights: bytes, description: dict[str, Any]) -> Forecaster:
             raise CheckpointError(f"The format is {description['format']!r}; this code reads {FORMAT}.")
         if description["levels"] != list(LEVELS):
             raise CheckpointError("The quantile levels differ from those this code answers on.")
-        config = ResolvedConfig.from_dict(description["config"])
-        forecaster = _forecaster("model", tensors, config, description["keys"], description["trained_until"])
-        if description["twin_trained_until"] is not None:
-            forecaster.twin = _forecaster(
-                "twin", tensors, config, description["twin_keys"], description["twin_trained_until"]
-            )
+        forecaster = _forecaster("model", tensors, description["model"])
+        if description["twin"] is not None:
+            forecaster.twin = _forecaster("twin", tensors, description["twin"])
     except CheckpointError:
         raise
     except ConfigError as error:
@@ -69,45 +65,56 @@ def deserialise(weights: bytes, description: dict[str, Any]) -> Forecaster:
     return forecaster
 
 
+def _plain(forecaster: Forecaster) -> dict[str, Any]:
+    return {
+        "members": [member.config.as_dict() for member in forecaster.members],
+        "keys": [list(key) for key in forecaster.keys],
+        "attributes": forecaster.identities.attributes,
+        "adjustment": forecaster.adjustment.as_dict(),
+        "trained_until": str(forecaster.trained_until),
+    }
+
+
 def _tensors(part: str, forecaster: Forecaster) -> dict[str, Tensor]:
-    named = {f"network.{name}": value for name, value in forecaster.network.state_dict().items()}
-    named["dependence"] = torch.from_numpy(np.array(forecaster.dependence_NH))
-    if forecaster.residuals_HQ is not None and forecaster.residual_mean_H is not None:
-        named["residuals"] = torch.from_numpy(np.array(forecaster.residuals_HQ))
-        named["residual_mean"] = torch.from_numpy(np.array(forecaster.residual_mean_H))
-    return {f"{part}.{name}": value.detach().clone().contiguous() for name, value in named.items()}
+    named = {f"{part}.dependence": torch.from_numpy(np.array(forecaster.dependence_NH))}
+    for number, member in enumerate(forecaster.members):
+        prefix = f"{part}.{number}"
+        named |= {f"{prefix}.network.{name}": value for name, value in member.network.state_dict().items()}
+        if member.residuals_HQ is not None and member.residual_mean_H is not None:
+            named[f"{prefix}.residuals"] = torch.from_numpy(np.array(member.residuals_HQ))
+            named[f"{prefix}.residual_mean"] = torch.from_numpy(np.array(member.residual_mean_H))
+    return {name: value.detach().clone().contiguous() for name, value in named.items()}
 
 
-def _forecaster(
-    part: str, tensors: dict[str, Tensor], config: ResolvedConfig, keys: list[list[str]], until: str
-) -> Forecaster:
+def _forecaster(part: str, tensors: dict[str, Tensor], plain: dict[str, Any]) -> Forecaster:
     """Takes this part's tensors out of the dictionary and rebuilds the forecaster from them."""
-    prefix = f"{part}."
-    own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(f"{part}.")}
     for name, tensor in own.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"The tensor {name!r} holds values that are not finite.")
-    state = {n.removeprefix(f"{prefix}network."): v for n, v in own.items() if n.startswith(f"{prefix}network.")}
-    network = Network(config, series=len(keys))
+    identities = Identities([(sku, location) for sku, location in plain["keys"]], dict(plain["attributes"]))
+    configs = [ResolvedConfig.from_dict(member) for member in plain["members"]]
+    adjustment = Adjustment.from_dict(plain["adjustment"])
+    if not configs or len(adjustment.weights_M) != len(configs):
+        raise CheckpointError(f"There are {len(configs)} members and {len(adjustment.weights_M)} weights.")
+    members = [_member(f"{part}.{number}.", own, config, identities) for number, config in enumerate(configs)]
+    dependence_NH = _array(own, f"{part}.dependence", (None, configs[0].horizon))
+    if own:
+        raise CheckpointError(f"The weights hold surplus tensors: {sorted(own)[:5]}.")
+    return Forecaster(members, identities, np.datetime64(plain["trained_until"], "D"), adjustment, dependence_NH)
+
+
+def _member(prefix: str, own: dict[str, Tensor], config: ResolvedConfig, identities: Identities) -> Member:
+    of_network = f"{prefix}network."
+    state = {name.removeprefix(of_network): own.pop(name) for name in list(own) if name.startswith(of_network)}
+    network = Network(config, sizes=identities.sizes)
     _refuse_misfits(state, network.state_dict())
     network.load_state_dict(state, strict=True)
     network.requires_grad_(False).eval()
-    extra: dict[str, tuple[int | None, ...]] = {"dependence": (None, config.horizon)}
-    if config.loss != "pinball":
-        extra |= {"residuals": (config.horizon, len(LEVELS)), "residual_mean": (config.horizon,)}
-    surplus = {n.removeprefix(prefix) for n in own if not n.startswith(f"{prefix}network.")} - set(extra)
-    if surplus:
-        raise CheckpointError(f"The weights hold surplus tensors: {sorted(surplus)}.")
-    arrays = {name: _array(own, prefix + name, shape) for name, shape in extra.items()}
-    return Forecaster(
-        config,
-        network,
-        [(sku, location) for sku, location in keys],
-        np.datetime64(until, "D"),
-        arrays["dependence"],
-        arrays.get("residuals"),
-        arrays.get("residual_mean"),
-    )
+    if config.loss == "pinball":
+        return Member(config, network)
+    residuals_HQ = _array(own, f"{prefix}residuals", (config.horizon, len(LEVELS)))
+    return Member(config, network, residuals_HQ, _array(own, f"{prefix}residual_mean", (config.horizon,)))
 
 
 def _refuse_misfits(given: dict[str, Tensor], needed: dict[str, Tensor]) -> None:
@@ -126,7 +133,7 @@ def _refuse_misfits(given: dict[str, Tensor], needed: dict[str, Tensor]) -> None
 def _array(tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...]) -> np.ndarray[Any, Any]:
     if name not in tensors:
         raise CheckpointError(f"The tensor {name!r} is missing.")
-    array: np.ndarray[Any, Any] = tensors[name].numpy()
+    array: np.ndarray[Any, Any] = tensors.pop(name).numpy()
     if len(array.shape) != len(shape) or any(w is not None and w != a for w, a in zip(shape, array.shape, strict=True)):
         raise CheckpointError(f"The tensor {name!r} has the shape {array.shape}; {shape} is needed.")
     return array

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models import metrics
-from models.inference import Forecast
+from models.forecast import Forecast
 from models.panel import Panel
 from models.quantiles import interpolate_levels
 from models.windows import Index, take_days

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.baselines import climatology, history
 from models.dependence import usual_dependence
-from models.inference import Forecast
+from models.forecast import Forecast
 from models.panel import Panel
 from models.quantiles import empirical_quantiles
 from models.training_config import LEVELS

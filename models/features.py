@@ -12,13 +12,13 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from models.covariates import CONTEXT_CHANNELS, FeatureStatistics, covariate_channels
 from models.windows import ANNUAL, CALENDAR_COLUMNS, MEMORY, Windows
 
 TRAILING_DAYS = (7, 14, 28, 56, 91, 182, 364)
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.97)
 STATIC_FEATURES = 1 + len(TRAILING_DAYS) + len(QUANTILES) + 7
 AHEAD_FEATURES = CALENDAR_COLUMNS + 2 + 8
-CHANNELS_PER_COVARIATE = 3
 WEEKS = MEMORY // 7
 
 
@@ -33,36 +33,16 @@ class Features:
     error_B: Tensor
 
 
-class FeatureStatistics(nn.Module):
-    """Constants of the features, fitted on training days: usual covariate values, scales and sales."""
-
-    def __init__(self, covariates: int) -> None:
-        super().__init__()
-        self.register_buffer("centre_K", torch.zeros(covariates))
-        self.register_buffer("spread_K", torch.ones(covariates))
-        self.register_buffer("log_scale_centre", torch.zeros(()))
-        self.register_buffer("log_scale_spread", torch.ones(()))
-        self.register_buffer("usual_sale", torch.ones(()))
-        self.register_buffer("error_mean", torch.ones(()))
-        self.register_buffer("annual", torch.zeros(()))
-
-    centre_K: Tensor
-    spread_K: Tensor
-    log_scale_centre: Tensor
-    log_scale_spread: Tensor
-    usual_sale: Tensor
-    error_mean: Tensor
-    annual: Tensor
-
-
 def context_channels(covariates: int) -> int:
     """Channels of the context: quantity, mask, weekday as seven, and three for each covariate."""
-    return 2 + 7 + CHANNELS_PER_COVARIATE * covariates
+    return 2 + 7 + CONTEXT_CHANNELS * covariates
 
 
 def compute_features(windows: Windows, statistics: FeatureStatistics, *, context_length: int) -> Features:
     """All features of a batch of windows. Nothing but the window, its calendar and the fitted constants is read."""
-    horizon = windows.calendar_BPC.shape[1] - context_length
+    longer = windows.past_BKL.shape[2]
+    horizon = windows.calendar_BPC.shape[1] - longer
+    windows = windows.shortened(longer - context_length)
     observed_BM = torch.isfinite(windows.quantity_BM)
     raw_BM = torch.where(observed_BM, windows.quantity_BM, 0.0)
     ordered_BM = torch.where(observed_BM, windows.quantity_BM, -1.0).sort(dim=1).values
@@ -73,20 +53,20 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
     scale_B = _scale(sums, quantity_BM, observed_B, positive_B, usual_sale=statistics.usual_sale)
     scaled_BM = quantity_BM / scale_B[:, None]
     error_B = _seasonal_error(scaled_BM, observed_BM)
-    known_BPC, past_BLC = _covariates(windows, statistics, context_length)
+    residual_BM = torch.where(observed_BM, scaled_BM - sums.weekday_mean(scale_B), 0.0)
+    told = covariate_channels(windows, statistics, residual_BM, observed_BM)
     context = [
         scaled_BM[:, -context_length:, None],
         observed_BM[:, -context_length:, None].float(),
         windows.calendar_BPC[:, :context_length, :7],
-        known_BPC[:, :context_length],
-        past_BLC,
+        told.context_BLC,
     ]
     quantiles_BF = _pick(ordered_BM, observed_B, QUANTILES).clamp(min=0) / scale_B[:, None]
     static = _static(sums, scaled_BM, scale_B, error_B, observed_B, statistics=statistics)
     return Features(
         context_BLC=torch.cat(context, dim=2),
         static_BF=torch.cat([static, quantiles_BF.clamp(max=20.0)], dim=1),
-        ahead_BHF=_ahead(sums, scale_B, windows.calendar_BPC[:, context_length:], known_BPC, statistics),
+        ahead_BHF=_ahead(sums, scale_B, windows.calendar_BPC[:, context_length:], told.ahead_BHC, statistics),
         scale_B=scale_B,
         error_B=error_B,
     )
@@ -132,6 +112,11 @@ class _Sums:
         self.mean_BN = self.total_B3N[:, 0].clamp(min=0) / count_BN.clamp(min=1)
         self.selling_BN = self.total_B3N[:, 2] / count_BN.clamp(min=1)
         self.horizon = horizon
+
+    def weekday_mean(self, scale_B: Tensor) -> Tensor:
+        """What is usual on each memory day's weekday over the year, in units of the scale."""
+        total_B7, count_B7 = self.weekday_year_B37[:, 0], self.weekday_year_B37[:, 1]
+        return (total_B7 / count_B7.clamp(min=1) / scale_B[:, None]).repeat(1, WEEKS)
 
 
 def _pick(ordered_BM: Tensor, count_B: Tensor, levels: tuple[float, ...]) -> Tensor:
@@ -198,7 +183,7 @@ def _static(
 
 
 def _ahead(
-    sums: _Sums, scale_B: Tensor, calendar_BHC: Tensor, known_BPC: Tensor, statistics: FeatureStatistics
+    sums: _Sums, scale_B: Tensor, calendar_BHC: Tensor, told_BHC: Tensor, statistics: FeatureStatistics
 ) -> Tensor:
     """For each day ahead: its calendar, its distance, this weekday's usual sales, last year's, known covariates."""
     horizon = sums.horizon
@@ -223,25 +208,7 @@ def _ahead(
             calendar_BHC,
             distance_HF.expand(len(scale_B), -1, -1),
             torch.stack(columns, dim=2),
-            known_BPC[:, known_BPC.shape[1] - horizon :],
+            told_BHC,
         ],
         dim=2,
     )
-
-
-def _covariates(windows: Windows, statistics: FeatureStatistics, context_length: int) -> tuple[Tensor, Tensor]:
-    """Each covariate as three channels: whether known, against all series, against its own mean in the context."""
-    known = windows.known_BPK.shape[2]
-    parts = []
-    for values_BPK, columns in ((windows.known_BPK, slice(0, known)), (windows.past_BLK, slice(known, None))):
-        if not values_BPK.shape[2]:
-            parts.append(values_BPK)
-            continue
-        there_BPK = torch.isfinite(values_BPK)
-        standard_BPK = (values_BPK - statistics.centre_K[columns]) / statistics.spread_K[columns]
-        standard_BPK = torch.where(there_BPK, standard_BPK, 0.0).clamp(-5, 5)
-        before_BLK = there_BPK[:, :context_length]
-        own_B1K = standard_BPK[:, :context_length].sum(1, keepdim=True) / before_BLK.sum(1, keepdim=True).clamp(min=1)
-        relative_BPK = torch.where(there_BPK, standard_BPK - own_B1K, 0.0)
-        parts.append(torch.cat([there_BPK.float(), standard_BPK, relative_BPK], dim=2))
-    return parts[0], parts[1]

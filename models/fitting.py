@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from models import losses
-from models.features import FeatureStatistics, compute_features
-from models.networks.forecaster import Network, Output
+from models.covariates import FeatureStatistics
+from models.features import compute_features
+from models.networks.network import Network, Output
 from models.sampling import WindowSampler
 from models.windows import Windows, WindowSource
 

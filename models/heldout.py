@@ -10,8 +10,9 @@ import numpy as np
 
 from models.baselines import BASELINES, Baseline
 from models.evaluation import Scores, Source, evaluate
-from models.inference import Forecast, predict
-from models.networks.forecaster import Forecaster
+from models.forecast import Forecast
+from models.forecaster import Forecaster
+from models.inference import predict
 from models.panel import Panel
 from models.sampling import FEWEST_SEEN_DAYS
 

@@ -1,37 +1,22 @@
 """Prediction: a forecaster, a panel and one cutoff a series in; means and quantiles of the days ahead out.
 
-Shapes: S series, B series in one batch, H horizon, Q quantile levels.
+Shapes: S series, B series in one batch, M members, H horizon, Q quantile levels.
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from models.networks.forecaster import Forecaster, Output
+from models.adjustment import Mixture, combine, finish
+from models.features import compute_features
+from models.forecast import Forecast
+from models.forecaster import Forecaster, Member
+from models.networks.network import Output
 from models.panel import Floats, Panel
-from models.windows import Index, WindowSource
+from models.windows import Index, Windows, WindowSource
 
 MINIMUM_DAYS = 14
 """Observed days a series needs before a network may answer for it."""
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Days ahead of each series' cutoff, in units sold: the mean, and quantiles that never cross nor go below zero."""
-
-    mean_SH: Floats
-    quantiles_SHQ: Floats
-    levels_Q: NDArray[np.float64]
-
-    def days(self, horizon: int) -> "Forecast":
-        """The first `horizon` days."""
-        return Forecast(self.mean_SH[:, :horizon], self.quantiles_SHQ[:, :horizon], self.levels_Q)
-
-    def rows(self, series: Sequence[int] | Index | slice) -> "Forecast":
-        return Forecast(self.mean_SH[series], self.quantiles_SHQ[series], self.levels_Q)
 
 
 def predict(
@@ -41,52 +26,80 @@ def predict(
     *,
     horizon: int | None = None,
     batch_size: int = 1024,
+    whole_units: bool = True,
 ) -> Forecast:
     """Forecast every series of the panel from its own cutoff (the index of its last seen day, an int or one each).
 
-    Only the `context_days` up to the cutoff and known covariates are read. Raises ValueError for a horizon past the
+    Only the `context_days` up to the cutoff and known covariates are read. Series that sell whole units are answered so
+    where the forecaster has seen that it pays, unless `whole_units` is False. Raises ValueError for a horizon past the
     forecaster's, or for a covariate the panel lacks.
     """
     horizon = forecaster.horizon if horizon is None else horizon
     if not 1 <= horizon <= forecaster.horizon:
         raise ValueError(f"The horizon {horizon} is outside 1 … {forecaster.horizon}, as far as this version goes.")
     cutoff_S = np.broadcast_to(np.asarray(cutoffs, dtype=np.int64), (panel.series,))
-    forecast = predict_windows(
-        forecaster, forecaster.source(panel), np.arange(panel.series), cutoff_S, batch_size=batch_size
-    )
-    return forecast.days(horizon)
+    source = forecaster.source(panel)
+    parts = []
+    for first in range(0, panel.series, batch_size):
+        series_B = np.arange(first, min(first + batch_size, panel.series))
+        mixture = members_of(forecaster, source.windows(series_B, cutoff_S[series_B]))
+        mean_BH, quantiles_BHQ = combine(mixture, forecaster.adjustment)
+        parts.append(
+            (mean_BH, finish(quantiles_BHQ, mixture.memory_BM, forecaster.adjustment, whole_units=whole_units))
+        )
+    mean_SH, quantiles_SHQ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Forecast(mean_SH, quantiles_SHQ, forecaster.levels).days(horizon)
 
 
-def predict_windows(
+def predict_members(
     forecaster: Forecaster, source: WindowSource, series_B: Index, cutoff_B: Index, *, batch_size: int = 1024
-) -> Forecast:
-    """Forecasts of any (series, cutoff) pairs of a prepared panel, in batches, without gradients."""
-    horizon, levels = forecaster.horizon, len(forecaster.levels)
-    mean_BH = np.empty((len(series_B), horizon), dtype=np.float32)
-    quantiles_BHQ = np.empty((len(series_B), horizon, levels), dtype=np.float32)
-    if forecaster.network.training:  # eval() walks all modules: a tenth of a single series' time
-        forecaster.network.eval()
+) -> Mixture:
+    """What each member says of any (series, cutoff) pairs of a prepared panel."""
+    parts = [
+        members_of(
+            forecaster, source.windows(series_B[first : first + batch_size], cutoff_B[first : first + batch_size])
+        )
+        for first in range(0, len(series_B), batch_size)
+    ]
+    return Mixture(
+        np.concatenate([p.mean_MBH for p in parts], axis=1),
+        np.concatenate([p.quantiles_MBHQ for p in parts], axis=1),
+        np.concatenate([p.memory_BM for p in parts]),
+    )
+
+
+def members_of(forecaster: Forecaster, windows: Windows) -> Mixture:
+    """The members' forecasts of one batch of windows, in units, without gradients.
+
+    Members share their features' constants, so features are computed once for each length of context.
+    """
+    features = {}
+    said = []
     with torch.inference_mode():
-        for first in range(0, len(series_B), batch_size):
-            part = slice(first, first + batch_size)
-            output = forecaster.network(source.windows(series_B[part], cutoff_B[part]))
-            mean_BH[part], quantiles_BHQ[part] = in_units(forecaster, output)
-    return Forecast(mean_BH, quantiles_BHQ, forecaster.levels)
+        for member in forecaster.members:
+            length, network = member.config.context_length, member.network
+            if network.training:  # eval() walks all modules: a tenth of a single series' time
+                network.eval()
+            if length not in features:
+                features[length] = compute_features(windows, network.statistics, context_length=length)
+            said.append(in_units(member, network.decode(features[length], windows.identity_BA)))
+    mean_MBH, quantiles_MBHQ = (np.stack(columns) for columns in zip(*said, strict=True))
+    return Mixture(mean_MBH, quantiles_MBHQ, windows.quantity_BM.numpy())
 
 
-def in_units(forecaster: Forecaster, output: Output) -> tuple[Floats, Floats]:
+def in_units(member: Member, output: Output) -> tuple[Floats, Floats]:
     """An output back in units sold. A point head's quantiles are its validation residuals around the point."""
     scale_B11 = output.scale_B.numpy()[:, None, None]
     point_BH = output.mean_BH.numpy()
     if output.quantiles_BHQ is not None:
         quantiles_BHQ = np.maximum(output.quantiles_BHQ.numpy(), 0.0) * scale_B11
         return point_BH * scale_B11[:, 0], quantiles_BHQ
-    if forecaster.residuals_HQ is None or forecaster.residual_mean_H is None:
-        raise ValueError("This forecaster has a point head and no residuals; its quantiles are unknown.")
-    quantiles_BHQ = np.maximum(point_BH[:, :, None] + forecaster.residuals_HQ, 0.0) * scale_B11
+    if member.residuals_HQ is None or member.residual_mean_H is None:
+        raise ValueError("This network has a point head and no residuals; its quantiles are unknown.")
+    quantiles_BHQ = np.maximum(point_BH[:, :, None] + member.residuals_HQ, 0.0) * scale_B11
     mean_BH = point_BH
-    if forecaster.config.loss == "mae":
-        mean_BH = np.maximum(point_BH + forecaster.residual_mean_H, 0.0)
+    if member.config.loss == "mae":
+        mean_BH = np.maximum(point_BH + member.residual_mean_H, 0.0)
     return mean_BH * scale_B11[:, 0], quantiles_BHQ
 
 

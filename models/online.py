@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from models.fitting import Fit, Schedule
+from models.forecaster import Forecaster
 from models.heldout import judge
-from models.networks.forecaster import EMBEDDING_DROP, Forecaster
 from models.panel import Panel
 from models.sampling import WindowSampler, shorten_some
 from models.training import Clock, Report, Trained
@@ -109,9 +109,6 @@ def continued(
     part: tuple[float, float],
 ) -> Forecaster:
     """A copy of a forecaster, trained on with days before the day index `end`. No later day is read."""
-    network = copy.deepcopy(forecaster.network).requires_grad_(True)
-    schedule = Schedule(config.learning_rate, config.steps, warmup_steps=5)
-    fit = Fit(network, schedule, decay=config.decay, keep_start=True)
     source = forecaster.source(panel)
     learned = panel.day_index(forecaster.trained_until)
     newest = max(min(end - 1 - NEWEST_DAYS, learned), 0)
@@ -119,13 +116,24 @@ def continued(
         WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end, first=newest, whole=False),
         WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end),
     ]
-    rng = np.random.default_rng(config.seed)
-    torch.manual_seed(config.seed)
-    for step in range(config.steps):
-        clock.check("updating", part[0] + (part[1] - part[0]) * step / config.steps)
-        clock.loss = _step(fit, source, [s for s in samplers if len(s)], config, rng, end=end)
+    usable = [sampler for sampler in samplers if len(sampler)]
+    width = (part[1] - part[0]) / len(forecaster.members)
+    members = []
+    for number, member in enumerate(forecaster.members):
+        fit = Fit(
+            copy.deepcopy(member.network).requires_grad_(True),
+            Schedule(config.learning_rate, config.steps, warmup_steps=5),
+            decay=config.decay,
+            keep_start=True,
+        )
+        rng = np.random.default_rng(config.seed)
+        torch.manual_seed(config.seed)
+        for step in range(config.steps):
+            clock.check("updating", part[0] + width * (number + step / config.steps))
+            clock.loss = _step(fit, source, usable, config, rng, end=end)
+        members.append(replace(member, network=fit.averaged))
     until = panel.start + np.timedelta64(max(end - 1, learned), "D")
-    return replace(forecaster, network=fit.averaged, trained_until=until, twin=None)
+    return replace(forecaster, members=members, trained_until=until, twin=None)
 
 
 def _step(
@@ -142,7 +150,7 @@ def _step(
     drawn = [sampler.draw(share, rng) for sampler in samplers]
     series_B = np.concatenate([series for series, _ in drawn])
     cutoff_B = np.concatenate([cutoff for _, cutoff in drawn])
-    windows = shorten_some(source.windows(series_B, cutoff_B), rng, unknown_share=EMBEDDING_DROP)
+    windows = shorten_some(source.windows(series_B, cutoff_B), rng)
     keys = source.panel.keys
     target_BH = source.targets(series_B, cutoff_B, end=end)
     return fit.step(windows, target_BH, lambda i: keys[series_B[i]], by_maturity=True)

@@ -23,7 +23,7 @@ class Panel:
     """S series over T consecutive days; column 0 is `start`. Quantities are finite and not negative, or NaN (missing).
 
     `known` covariates may reach A days beyond the last day (promotion, price, open); `past` ones end with it
-    (weather, in_stock) and are never read after a cutoff.
+    (weather, in_stock) and are never read after a cutoff. `static` attributes (brand, category) are text; "" is unknown.
     """
 
     skus: list[str]
@@ -32,7 +32,7 @@ class Panel:
     quantity_ST: Floats
     known: dict[str, Floats] = field(default_factory=dict)
     past: dict[str, Floats] = field(default_factory=dict)
-    country: list[str] | None = None
+    static: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         series, days = self.quantity_ST.shape
@@ -49,6 +49,10 @@ class Panel:
         for name, values in self.past.items():
             if values.shape != (series, days):
                 raise ValueError(f"The past covariate {name!r} has shape {values.shape}; {series} x {days} is needed.")
+
+        for name, texts in self.static.items():
+            if len(texts) != series:
+                raise ValueError(f"The static attribute {name!r} has {len(texts)} values; {series} are needed.")
 
     @property
     def series(self) -> int:
@@ -71,6 +75,12 @@ class Panel:
         """Column of a day; below 0 or past the last column when the panel does not hold it."""
         return int((day.astype("datetime64[D]") - self.start).astype(int))
 
+    def attributes(self) -> dict[str, list[str]]:
+        """The static attributes, and SKU and location as such where several series share one."""
+        shared = {"sku": self.skus, "location": self.locations}
+        own = {name: texts for name, texts in shared.items() if 1 < len(set(texts)) < self.series}
+        return own | self.static
+
     def until(self, cutoff: np.datetime64) -> "Panel":
         """The panel as it was at the end of `cutoff` (inclusive). Known covariates keep their days ahead."""
         days = self.day_index(cutoff) + 1
@@ -90,7 +100,7 @@ class Panel:
             quantity_ST=self.quantity_ST[index],
             known={name: values[index] for name, values in self.known.items()},
             past={name: values[index] for name, values in self.past.items()},
-            country=None if self.country is None else [self.country[i] for i in index],
+            static={name: [texts[i] for i in index] for name, texts in self.static.items()},
         )
 
     def fingerprint(self) -> str:
@@ -100,6 +110,8 @@ class Panel:
             for text in (sku, location):
                 encoded = text.encode("utf-8", "surrogatepass")
                 digest.update(len(encoded).to_bytes(4, "little") + encoded)
+        for name, texts in sorted(self.static.items()):
+            digest.update("\x1f".join(["static", name, *texts]).encode("utf-8", "surrogatepass"))
         digest.update(f"{self.start}|{self.quantity_ST.shape}".encode())
         named = [("quantity", "", self.quantity_ST)]
         named += [("known", name, values) for name, values in sorted(self.known.items())]
@@ -158,14 +170,20 @@ def panel_from_columns(
     )
 
 
-def panel_from_frame(frame: pd.DataFrame | pa.Table, *, known: Sequence[str] = (), past: Sequence[str] = ()) -> Panel:
+def panel_from_frame(
+    frame: pd.DataFrame | pa.Table,
+    *,
+    known: Sequence[str] = (),
+    past: Sequence[str] = (),
+    static: Sequence[str] = (),
+) -> Panel:
     """A panel from a table with the columns `sku`, `date`, `quantity`, optionally `location`, and covariates.
 
     Series are sorted by SKU and location. The panel ends with the last day that has a quantity; rows after it
     give known covariates ahead. Two rows for one series and day are an error.
     """
     table = frame.to_pandas() if isinstance(frame, pa.Table) else frame
-    absent = [name for name in ("sku", "date", "quantity", *known, *past) if name not in table.columns]
+    absent = [name for name in ("sku", "date", "quantity", *known, *past, *static) if name not in table.columns]
     if absent:
         raise ValueError(f"The table lacks the columns {absent}.")
     if table.empty:
@@ -183,7 +201,7 @@ def panel_from_frame(frame: pd.DataFrame | pa.Table, *, known: Sequence[str] = (
     days, width = int((end - start).astype(int)) + 1, int(day_N.max()) + 1
     if len(np.unique(codes_N.astype(np.int64) * width + day_N)) != len(day_N):
         raise ValueError("The table has two rows for one series and day.")
-    return panel_from_columns(
+    panel = panel_from_columns(
         codes_N,
         day_N,
         quantity_N,
@@ -194,3 +212,7 @@ def panel_from_frame(frame: pd.DataFrame | pa.Table, *, known: Sequence[str] = (
         past={name: table[name].to_numpy(np.float32, na_value=np.nan) for name in past},
         ahead=width - days,
     )
+    last_S = np.zeros(len(unique), np.int64)
+    last_S[codes_N] = np.arange(len(codes_N))
+    attributes = {name: table[name].fillna("").astype(str).to_numpy()[last_S].tolist() for name in static}
+    return replace(panel, static=attributes)

@@ -13,6 +13,9 @@ HALF_LIFE_DAYS = 365.0
 FEWEST_SEEN_DAYS = 14
 SHORTENED_SHARE = 0.15
 SHORTENED_DAYS = 56
+BLIND_SHARE = 0.05
+UNKNOWN_SHARE = 0.15
+"""Share of training windows in which an identity is named unknown, so that series never seen can be answered too."""
 
 
 class WindowSampler:
@@ -50,25 +53,25 @@ class WindowSampler:
         return self.series[picked].astype(np.int64), cutoff.astype(np.int64)
 
 
-def shorten_some(windows: Windows, rng: np.random.Generator, *, unknown_share: float) -> Windows:
+def shorten_some(windows: Windows, rng: np.random.Generator) -> Windows:
     """The same windows, some as if the series were new: older days hidden, identity unknown, covariates unknown ahead.
 
-    Teaches the network to answer for series it has never seen, and where known-future values are absent.
+    Teaches the network to answer for series it has never seen, and where known-future values are absent. Each identity is
+    hidden by itself: a window that keeps only its attributes is one of a new item.
     """
-    batch = len(windows.identity_B)
+    batch, identities = windows.identity_BA.shape
     keep_B = np.where(rng.random(batch) < SHORTENED_SHARE, rng.integers(7, SHORTENED_DAYS + 1, batch), MEMORY)
     hidden_BM = torch.from_numpy(np.arange(MEMORY) < MEMORY - keep_B[:, None])
-    identity_B = windows.identity_B.masked_fill(torch.from_numpy(rng.random(batch) < unknown_share), 0)
-    known_BPK = windows.known_BPK
-    if known_BPK.shape[2]:
-        context = windows.past_BLK.shape[1]
-        blind_B = torch.from_numpy(rng.random(batch) < 0.05)
-        ahead_P = torch.arange(known_BPK.shape[1]) >= context
-        known_BPK = known_BPK.masked_fill((blind_B[:, None] & ahead_P)[..., None], torch.nan)
+    unknown_BA = torch.from_numpy(rng.random((batch, identities)) < UNKNOWN_SHARE)
+    known_BKE = windows.known_BKE
+    if known_BKE.shape[1]:
+        blind_B = torch.from_numpy(rng.random(batch) < BLIND_SHARE)
+        ahead_E = torch.arange(known_BKE.shape[2]) >= MEMORY
+        known_BKE = known_BKE.masked_fill((blind_B[:, None] & ahead_E)[:, None], torch.nan)
     return Windows(
         quantity_BM=windows.quantity_BM.masked_fill(hidden_BM, torch.nan),
-        known_BPK=known_BPK,
-        past_BLK=windows.past_BLK,
+        known_BKE=known_BKE,
+        past_BKL=windows.past_BKL,
         calendar_BPC=windows.calendar_BPC,
-        identity_B=identity_B,
+        identity_BA=windows.identity_BA.masked_fill(unknown_BA, 0),
     )

@@ -10,24 +10,28 @@ Shapes: B windows, H horizon, S series, Q quantile levels, N rows of dependence.
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from models.adjustment import combine, equal_members, finish, learn
 from models.dependence import dependence_rows, usual_dependence
 from models.fitting import Fit, Schedule, fit_statistics, window_losses
+from models.forecaster import Forecaster, Member
 from models.heldout import HeldOut, NotEnoughHistory, hold_out, judge
-from models.inference import predict_windows
-from models.networks.forecaster import EMBEDDING_DROP, Forecaster, Network
-from models.panel import Panel
+from models.identities import identities_of
+from models.inference import predict_members
+from models.networks.network import Network
+from models.panel import Floats, Panel
 from models.quantiles import empirical_quantiles
 from models.sampling import WindowSampler, shorten_some
 from models.training_config import LEVELS, STEPS_PER_EPOCH, ResolvedConfig, TrainingConfig
-from models.windows import Index, WindowSource
+from models.windows import MEMORY, Index, WindowSource, take_days
 
 VALIDATION_WINDOWS = 2048
+MOST_VALIDATION_DAYS = 60_000
 REPORT_SECONDS = 0.5
 
 
@@ -63,21 +67,35 @@ class Trained:
 
 
 def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progress: None) -> Trained:
-    """Train one forecaster on all series of the panel.
+    """Train one forecaster, of one network or of several, on all series of the panel.
 
     `report` is called about twice a second and after every epoch; an exception it raises ends the training.
     Raises ConfigError, NotEnoughHistory, NonFiniteLoss (all ValueErrors with a sentence) or TimeLimitReached.
     """
-    resolved = config.resolved()
-    held_out = hold_out(panel, horizon=resolved.horizon)
-    clock = Clock(resolved.max_seconds, resolved.epochs, report)
+    members = config.members()
+    horizon = members[0].horizon
+    held_out = hold_out(panel, horizon=horizon)
+    training_windows(panel, horizon=horizon, end=held_out.split)
+    clock = Clock(config.max_seconds, sum(member.epochs for member in members), report)
+    pairs = _validation_pairs(panel, held_out, horizon, np.random.default_rng(config.seed + 1))
     with torch.random.fork_rng(devices=[]):
-        twin, steps, history = _train_twin(panel, resolved, held_out, clock)
+        fitted = [
+            _fit_twin(panel, member, held_out, pairs, clock.part("training", 0.6, i, len(members)))
+            for i, member in enumerate(members)
+        ]
+        twin = _forecaster(panel, [one.member for one in fitted], until=held_out.split - 1)
+        learn_from_validation(twin, panel, *pairs)
         clock.tell("judging", 0.6)
         metrics = judge(twin, panel, held_out.cutoffs)
-        forecaster = _refit(panel, resolved, twin, steps, clock)
+        refitted = [
+            _refit(panel, one, clock.part("refitting", 0.35, i, len(members), begin=0.65))
+            for i, one in enumerate(fitted)
+        ]
+    forecaster = _forecaster(panel, refitted, until=panel.days - 1)
+    forecaster.adjustment, forecaster.dependence_NH, forecaster.twin = twin.adjustment, twin.dependence_NH, twin
     clock.tell("done", 1.0)
-    return Trained(forecaster, metrics, steps, history, clock.seconds())
+    history = [epoch for one in fitted for epoch in one.history]
+    return Trained(forecaster, metrics, sum(one.steps for one in fitted), history, clock.seconds())
 
 
 class Clock:
@@ -92,6 +110,11 @@ class Clock:
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+    def part(self, stage: str, share: float, number: int, count: int, *, begin: float = 0.0) -> "Part":
+        """One of `count` equal parts of a stage that takes `share` of the whole."""
+        width = share / count
+        return Part(self, stage, begin + number * width, width)
 
     def check(self, stage: str, fraction: float) -> None:
         """Between two steps: raises TimeLimitReached, tells progress when it is time to."""
@@ -108,71 +131,102 @@ class Clock:
         self.report(Progress(fraction, self.epoch, self.epochs, self.loss, self.validation, left, stage))
 
 
-def _train_twin(
-    panel: Panel, config: ResolvedConfig, held_out: HeldOut, clock: Clock
-) -> tuple[Forecaster, int, list[dict[str, float]]]:
-    """The network of the first 80 % of days, at its best number of steps, with what validation taught about it."""
+@dataclass(frozen=True)
+class Part:
+    """One network's stretch of a training's progress."""
+
+    clock: Clock
+    stage: str
+    begin: float
+    width: float
+
+    def check(self, done: float) -> None:
+        self.clock.check(self.stage, self.begin + self.width * done)
+
+    def end_epoch(self, loss: float, validation: float, done: float) -> dict[str, float]:
+        """Count an epoch, over all networks, and tell of it."""
+        clock = self.clock
+        clock.epoch, clock.loss, clock.validation = clock.epoch + 1, loss, validation
+        clock.tell(self.stage, self.begin + self.width * done)
+        return {"epoch": clock.epoch, "loss": loss, "validation": validation}
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A member of the twin at its best number of steps."""
+
+    member: Member
+    steps: int
+    history: list[dict[str, float]]
+
+
+def _fit_twin(
+    panel: Panel, config: ResolvedConfig, held_out: HeldOut, pairs: tuple[Index, Index], part: "Part"
+) -> _Fitted:
+    """The network of the first 80 % of days, stopped when the days held out no longer gain."""
     rng = np.random.default_rng(config.seed)
     network, source, sampler = prepare(panel, config, end=held_out.split)
     fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
-    pairs = _validation_pairs(panel, held_out, config.horizon, np.random.default_rng(config.seed + 1))
     best, best_loss, best_steps = fit.averaged, float("inf"), 0
     history: list[dict[str, float]] = []
-    for epoch in range(1, config.epochs + 1):
+    for _ in range(config.epochs):
         losses = []
         for _ in range(STEPS_PER_EPOCH):
-            clock.check("training", 0.6 * fit.steps / fit.schedule.total_steps)
+            part.check(fit.steps / fit.schedule.total_steps)
             losses.append(train_step(fit, source, sampler, config, rng, end=held_out.split))
-        clock.epoch, clock.loss = epoch, float(np.mean(losses))
-        clock.validation = validation_loss(fit.averaged, source, *pairs)
-        history.append({"epoch": epoch, "loss": clock.loss, "validation": clock.validation})
-        clock.tell("training", 0.6 * fit.steps / fit.schedule.total_steps)
-        if clock.validation < best_loss:
-            best, best_loss, best_steps = copy.deepcopy(fit.averaged), clock.validation, fit.steps
+        loss, validation = float(np.mean(losses)), validation_loss(fit.averaged, source, *pairs)
+        history.append(part.end_epoch(loss, validation, fit.steps / fit.schedule.total_steps))
+        if validation < best_loss:
+            best, best_loss, best_steps = copy.deepcopy(fit.averaged), validation, fit.steps
         elif fit.steps - best_steps >= config.patience * STEPS_PER_EPOCH:
             break
-    twin = _forecaster(panel, config, best, until=held_out.split - 1)
-    _learn_from_validation(twin, source, *pairs)
-    return twin, best_steps, history
+    member = Member(config, best)
+    if config.loss != "pinball":
+        set_residuals(member, source, *pairs)
+    return _Fitted(member, best_steps, history)
 
 
-def _refit(panel: Panel, config: ResolvedConfig, twin: Forecaster, steps: int, clock: Clock) -> Forecaster:
+def _refit(panel: Panel, twin: _Fitted, part: "Part") -> Member:
     """The same network from the same seed on all days, for the number of steps that was best for the twin."""
+    config = twin.member.config
     rng = np.random.default_rng(config.seed)
     network, source, sampler = prepare(panel, config, end=panel.days)
     fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
-    for step in range(steps):
-        clock.check("refitting", 0.65 + 0.35 * step / steps)
+    for step in range(twin.steps):
+        part.check(step / twin.steps)
         train_step(fit, source, sampler, config, rng, end=panel.days)
-    forecaster = _forecaster(panel, config, fit.averaged, until=panel.days - 1)
-    forecaster.dependence_NH = twin.dependence_NH
-    forecaster.residuals_HQ, forecaster.residual_mean_H = twin.residuals_HQ, twin.residual_mean_H
-    forecaster.twin = twin
-    return forecaster
+    return replace(twin.member, network=fit.averaged)
 
 
 def prepare(panel: Panel, config: ResolvedConfig, *, end: int) -> tuple[Network, WindowSource, WindowSampler]:
     """A fresh seeded network whose constants are fitted on days before `end`, and its windows."""
     torch.manual_seed(config.seed)
-    network = Network(config, series=panel.series)
+    identities = identities_of(panel)
+    network = Network(config, sizes=identities.sizes)
     source = WindowSource(
         panel,
-        np.arange(1, panel.series + 1, dtype=np.int64),
+        identities.of(panel),
         context_length=config.context_length,
         horizon=config.horizon,
         known=config.known,
         past=config.past,
     )
-    sampler = WindowSampler(source.quantity_ST, horizon=config.horizon, end=end)
+    sampler = training_windows(panel, horizon=config.horizon, end=end)
+    fit_statistics(network.statistics, source, sampler, end=end, rng=np.random.default_rng(0))
+    return network, source, sampler
+
+
+def training_windows(panel: Panel, *, horizon: int, end: int) -> WindowSampler:
+    """The windows that end before the day index `end`. Raises NotEnoughHistory where there is none."""
+    sampler = WindowSampler(panel.quantity_ST, horizon=horizon, end=end)
     if not len(sampler):
         split = panel.start + np.timedelta64(end, "D")
         raise NotEnoughHistory(
-            f"No series has 14 days of history followed by a horizon of {config.horizon} days from {panel.start}, the first "
+            f"No series has 14 days of history followed by a horizon of {horizon} days from {panel.start}, the first "
             f"day there is, to {split}, the split; more days or a shorter horizon are needed. If that first day is a "
             "mistake, delete its sales."
         )
-    fit_statistics(network.statistics, source, sampler, end=end, rng=np.random.default_rng(config.seed))
-    return network, source, sampler
+    return sampler
 
 
 def train_step(
@@ -186,7 +240,7 @@ def train_step(
 ) -> float:
     """Draw a batch of windows that end before `end`, and take one step on it."""
     series_B, cutoff_B = sampler.draw(config.batch_size, rng)
-    windows = shorten_some(source.windows(series_B, cutoff_B), rng, unknown_share=EMBEDDING_DROP)
+    windows = shorten_some(source.windows(series_B, cutoff_B), rng)
     keys = source.panel.keys
     target_BH = source.targets(series_B, cutoff_B, end=end)
     return fit.step(windows, target_BH, lambda i: keys[series_B[i]])
@@ -201,7 +255,7 @@ def _validation_pairs(panel: Panel, held_out: HeldOut, horizon: int, rng: np.ran
     if not usable.size:
         raise NotEnoughHistory("No series has days on both sides of the validation split.")
     days = newest - oldest + 1
-    count = min(VALIDATION_WINDOWS, len(usable) * days)
+    count = min(VALIDATION_WINDOWS, max(MOST_VALIDATION_DAYS // horizon, 1), len(usable) * days)
     picked = rng.choice(len(usable) * days, count, replace=False)
     return usable[picked // days].astype(np.int64), (oldest + picked % days).astype(np.int64)
 
@@ -220,31 +274,45 @@ def validation_loss(network: Network, source: WindowSource, series_B: Index, cut
     return total / max(weight, 1e-9)
 
 
-def _forecaster(panel: Panel, config: ResolvedConfig, network: Network, *, until: int) -> Forecaster:
+def _forecaster(panel: Panel, members: list[Member], *, until: int) -> Forecaster:
     day = panel.start + np.timedelta64(until, "D")
-    return Forecaster(config, network, panel.keys, day, usual_dependence(config.horizon))
+    horizon = members[0].config.horizon
+    return Forecaster(members, identities_of(panel), day, equal_members(len(members)), usual_dependence(horizon))
 
 
-def _learn_from_validation(forecaster: Forecaster, source: WindowSource, series_B: Index, cutoff_B: Index) -> None:
-    """Residuals of a point head, and how days go together, from windows the network was not trained on."""
+def learn_from_validation(forecaster: Forecaster, panel: Panel, series_B: Index, cutoff_B: Index) -> None:
+    """How members become one forecast, and how days go together, from windows that no member was trained on."""
+    source = forecaster.source(panel)
+    mixture = predict_members(forecaster, source, series_B, cutoff_B)
+    y_BH = source.targets(series_B, cutoff_B).numpy()
+    forecaster.adjustment = learn(mixture, y_BH, _units_weights(source, series_B, cutoff_B))
+    _, quantiles_BHQ = combine(mixture, forecaster.adjustment)
+    finished_BHQ = finish(quantiles_BHQ, mixture.memory_BM, forecaster.adjustment)
     rng = np.random.default_rng(forecaster.config.seed)
-    target_BH = source.targets(series_B, cutoff_B).numpy()
-    if forecaster.config.loss != "pinball":
-        set_residuals(forecaster, source, series_B, cutoff_B)
-    forecast = predict_windows(forecaster, source, series_B, cutoff_B)
-    forecaster.dependence_NH = dependence_rows(target_BH, forecast.quantiles_SHQ, forecaster.levels, rng)
+    forecaster.dependence_NH = dependence_rows(y_BH, finished_BHQ, forecaster.levels, rng)
 
 
-def set_residuals(forecaster: Forecaster, source: WindowSource, series_B: Index, cutoff_B: Index) -> None:
+def _units_weights(source: WindowSource, series_B: Index, cutoff_B: Index) -> Floats:
+    """What turns a loss in units into one between SQL and WQL: 1 over the root of the seasonal-naive error."""
+    memory_BM = take_days(source.quantity_ST, series_B, cutoff_B - MEMORY + 1, MEMORY)
+    error_BM = np.abs(memory_BM[:, 7:] - memory_BM[:, :-7])
+    seen_B = np.isfinite(error_BM).sum(axis=1)
+    error_B = np.nansum(error_BM, axis=1) / np.maximum(seen_B, 1)
+    usual = max(float(error_B.mean()), 1e-6)
+    weight_B: Floats = ((np.maximum(error_B, 0.05 * usual) / usual) ** -0.5).astype(np.float32)
+    return weight_B
+
+
+def set_residuals(member: Member, source: WindowSource, series_B: Index, cutoff_B: Index) -> None:
     """Quantiles and mean of (sales - point) / scale for each day ahead; a day never observed takes those of all."""
-    forecaster.network.eval()
+    member.network.eval()
     with torch.inference_mode():
-        output = forecaster.network(source.windows(series_B, cutoff_B))
+        output = member.network(source.windows(series_B, cutoff_B))
     scale_B1 = output.scale_B.numpy()[:, None]
     residual_BH = source.targets(series_B, cutoff_B).numpy() / scale_B1 - output.mean_BH.numpy()
     by_day_HQ = empirical_quantiles(residual_BH.T.copy(), LEVELS)
     overall_Q = empirical_quantiles(residual_BH.reshape(1, -1), LEVELS)[0]
-    forecaster.residuals_HQ = np.where(np.isnan(by_day_HQ), overall_Q, by_day_HQ)
+    member.residuals_HQ = np.where(np.isnan(by_day_HQ), overall_Q, by_day_HQ)
     count_H = np.isfinite(residual_BH).sum(axis=0)
     mean_H = np.nansum(residual_BH, axis=0) / np.maximum(count_H, 1)
-    forecaster.residual_mean_H = np.where(count_H > 0, mean_H, np.nanmean(residual_BH)).astype(np.float32)
+    member.residual_mean_H = np.where(count_H > 0, mean_H, np.nanmean(residual_BH)).astype(np.float32)

@@ -6,10 +6,22 @@ The service's request schema, the documentation and `TrainingConfig` itself all 
 from dataclasses import dataclass, fields, replace
 from typing import Literal, cast, get_args
 
-Architecture = Literal["lstm", "transformer", "cnn"]
+Architecture = Literal["lstm", "transformer", "cnn", "mlp"]
+Model = Literal["lstm", "transformer", "cnn", "mlp", "ensemble"]
 Loss = Literal["pinball", "mse", "mae"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+MODELS: tuple[Model, ...] = get_args(Model)
 LOSSES: tuple[Loss, ...] = get_args(Loss)
+
+ENSEMBLE: tuple[tuple[Architecture, int], ...] = (
+    ("mlp", 0),
+    ("cnn", 0),
+    ("lstm", 0),
+    ("transformer", 0),
+    ("mlp", 1),
+    ("cnn", 1),
+)
+"""The members of an ensemble: each a trunk, and what is added to the seed."""
 
 STEPS_PER_EPOCH = 20
 """An epoch is this many optimiser steps, whatever the size of the data: one validation follows each."""
@@ -34,18 +46,20 @@ class Range:
 
 RANGES: dict[str, Range] = {
     "horizon": Range(1, 365, 28, "days ahead that are forecast"),
-    "context_length": Range(7, 364, {"lstm": 56, "transformer": 56, "cnn": 56}, "past days the trunk reads day by day"),
-    "layers": Range(1, 8, {"lstm": 1, "transformer": 2, "cnn": 2}, "layers of the trunk"),
+    "context_length": Range(
+        7, 364, {"lstm": 56, "transformer": 56, "cnn": 56, "mlp": 56}, "past days the trunk reads day by day"
+    ),
+    "layers": Range(1, 8, {"lstm": 1, "transformer": 2, "cnn": 2, "mlp": 2}, "layers of the trunk"),
     "width": Range(8, 512, 64, "channels of the trunk and the decoder"),
     "heads": Range(1, 16, 4, "attention heads (transformer only); must divide the width"),
     "dropout": Range(0.0, 0.8, 0.1, "share of activations dropped while training", whole=False),
     "learning_rate": Range(1e-5, 0.1, 3e-3, "highest learning rate of AdamW", whole=False),
     "batch_size": Range(8, 8192, 512, "windows in one optimiser step"),
-    "epochs": Range(1, 500, 30, f"at most so many epochs of {STEPS_PER_EPOCH} optimiser steps"),
+    "epochs": Range(1, 500, 60, f"at most so many epochs of {STEPS_PER_EPOCH} optimiser steps"),
     "weight_decay": Range(0.0, 1.0, 0.01, "decoupled weight decay of AdamW", whole=False),
     "patience": Range(1, 500, 5, "epochs without a better validation loss before training stops"),
     "seed": Range(0, 2**31 - 1, 0, "seed of weights, sampling and dropout"),
-    "max_seconds": Range(1.0, 86_400.0, 600.0, "seconds after which the training gives up", whole=False),
+    "max_seconds": Range(1.0, 86_400.0, 1800.0, "seconds after which the training gives up", whole=False),
 }
 
 
@@ -57,7 +71,7 @@ class ConfigError(ValueError):
 class TrainingConfig:
     """What to train and how. A field left None takes the architecture's default from `RANGES`."""
 
-    architecture: Architecture = "lstm"
+    model: Model = "lstm"
     horizon: int = 28
     context_length: int | None = None
     layers: int | None = None
@@ -71,28 +85,32 @@ class TrainingConfig:
     patience: int | None = None
     loss: Loss = "pinball"
     seed: int = 0
-    max_seconds: float = 600.0
+    max_seconds: float = 1800.0
     known: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
 
-    def resolved(self) -> "ResolvedConfig":
-        """The same with every default filled in and every field checked. Raises ConfigError."""
-        if self.architecture not in ARCHITECTURES:
-            raise ConfigError(f"model must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}.")
+    def members(self) -> "list[ResolvedConfig]":
+        """Each network to train, with every default filled in and every field checked. Raises ConfigError."""
+        if self.model not in MODELS:
+            raise ConfigError(f"model must be one of {', '.join(MODELS)}, not {self.model!r}.")
+        networks = ENSEMBLE if self.model == "ensemble" else ((self.model, 0),)
+        return [self._resolved(architecture).replace(seed=self.seed + further) for architecture, further in networks]
+
+    def _resolved(self, architecture: Architecture) -> "ResolvedConfig":
         if self.loss not in LOSSES:
             raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
         values: dict[str, float] = {}
         for name, bounds in RANGES.items():
             value = getattr(self, name)
-            value = bounds.default_for(self.architecture) if value is None else value
+            value = bounds.default_for(architecture) if value is None else value
             if not bounds.low <= value <= bounds.high:
                 raise ConfigError(f"{name} must lie between {bounds.low} and {bounds.high}, not {value}.")
             if bounds.whole and value != int(value):
                 raise ConfigError(f"{name} must be a whole number, not {value}.")
             values[name] = int(value) if bounds.whole else float(value)
-        if self.architecture == "transformer" and values["width"] % values["heads"]:
+        if architecture == "transformer" and values["width"] % values["heads"]:
             raise ConfigError(f"heads ({values['heads']}) must divide width ({values['width']}).")
-        text = {"architecture": self.architecture, "loss": self.loss, "known": self.known, "past": self.past}
+        text = {"architecture": architecture, "loss": self.loss, "known": self.known, "past": self.past}
         return ResolvedConfig(**values, **text)  # type: ignore[arg-type]
 
 
@@ -130,7 +148,9 @@ class ResolvedConfig:
         if set(plain) != names:
             raise ConfigError(f"The configuration's fields differ: {sorted(set(plain) ^ names)}.")
         lists = {n: tuple(cast(list[str], v)) if isinstance(v, list) else v for n, v in plain.items()}
-        return TrainingConfig(**lists).resolved()  # type: ignore[arg-type]
+        architecture = cast(Architecture, lists.pop("architecture"))
+        (resolved,) = TrainingConfig(model=architecture, **lists).members()  # type: ignore[arg-type]
+        return resolved
 
     def replace(self, **changes: object) -> "ResolvedConfig":
         return replace(self, **changes)  # type: ignore[arg-type]

@@ -3,10 +3,11 @@
 A window holds the last MEMORY days up to its cutoff and nothing after it; its target is cut apart from it. Training
 and prediction read through this one file, so a feature cannot see past the cutoff.
 
-Shapes: B windows, M memory days, H horizon, L context, P = L + H days, K covariates, C calendar columns, T days.
+Shapes: B windows, M memory days, H horizon, L context, P = L + H days, E = M + H days, K covariates, C calendar columns,
+T days.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,22 +27,28 @@ class Windows:
     """A batch of windows, as tensors; `cutoff` is the last day seen."""
 
     quantity_BM: Tensor
-    known_BPK: Tensor
-    past_BLK: Tensor
+    known_BKE: Tensor
+    past_BKL: Tensor
     calendar_BPC: Tensor
-    identity_B: Tensor
+    identity_BA: Tensor
+
+    def shortened(self, days: int) -> "Windows":
+        """The same windows with a context that begins so many days later."""
+        if not days:
+            return self
+        return replace(self, past_BKL=self.past_BKL[:, :, days:], calendar_BPC=self.calendar_BPC[:, days:])
 
 
 class WindowSource:
     """A panel prepared for cutting windows: contiguous arrays, a calendar table, series identities.
 
-    `identity_S` numbers the series as a forecaster knows them; 0 is a series it has never seen.
+    `identity_SA` numbers the series and their attributes as a forecaster knows them (see identities.py).
     """
 
     def __init__(
         self,
         panel: Panel,
-        identity_S: Index,
+        identity_SA: Index,
         *,
         context_length: int,
         horizon: int,
@@ -55,7 +62,7 @@ class WindowSource:
         self.quantity_ST = np.ascontiguousarray(panel.quantity_ST)
         self.known = [np.ascontiguousarray(panel.known[name]) for name in known]
         self.past = [np.ascontiguousarray(panel.past[name]) for name in past]
-        self.identity_S = identity_S
+        self.identity_SA = identity_SA
         self.context_length = context_length
         self.horizon = horizon
         self.calendar_first = -context_length
@@ -63,15 +70,21 @@ class WindowSource:
 
     def windows(self, series_B: Index, cutoff_B: Index) -> Windows:
         """Windows of `series_B` seen up to and with the day index `cutoff_B` (-1: nothing seen)."""
-        begin_B = cutoff_B - self.context_length + 1
-        span = self.context_length + self.horizon
-        days_BP = (begin_B - self.calendar_first)[:, None] + np.arange(span)
+        seen = _Days(series_B, cutoff_B - MEMORY + 1, MEMORY, self.quantity_ST.shape[1])
+        told = (
+            _Days(series_B, cutoff_B - MEMORY + 1, MEMORY + self.horizon, self.known[0].shape[1])
+            if self.known
+            else None
+        )
+        recent = _Days(series_B, cutoff_B - self.context_length + 1, self.context_length, self.quantity_ST.shape[1])
+        first_B = cutoff_B - self.context_length + 1 - self.calendar_first
+        days_BP = first_B[:, None] + np.arange(self.context_length + self.horizon)
         return Windows(
-            quantity_BM=torch.from_numpy(take_days(self.quantity_ST, series_B, cutoff_B - MEMORY + 1, MEMORY)),
-            known_BPK=_stack(self.known, series_B, begin_B, span),
-            past_BLK=_stack(self.past, series_B, begin_B, self.context_length),
+            quantity_BM=torch.from_numpy(seen.of(self.quantity_ST)),
+            known_BKE=_stack(self.known, told, MEMORY + self.horizon, len(series_B)),
+            past_BKL=_stack(self.past, recent, self.context_length, len(series_B)),
             calendar_BPC=torch.from_numpy(self.calendar_TC[days_BP]),
-            identity_B=torch.from_numpy(self.identity_S[series_B]),
+            identity_BA=torch.from_numpy(self.identity_SA[series_B]),
         )
 
     def targets(self, series_B: Index, cutoff_B: Index, *, end: int | None = None) -> Tensor:
@@ -82,22 +95,35 @@ class WindowSource:
         return torch.from_numpy(target_BH)
 
 
+class _Days:
+    """Where `count` days of each window lie in arrays of a width: found once, used for every array of that width."""
+
+    def __init__(self, series_B: Index, first_B: Index, count: int, width: int) -> None:
+        day_BN = first_B[:, None] + np.arange(count)
+        self.outside_BN = (day_BN < 0) | (day_BN >= width)
+        self.at_BN = series_B[:, None] * width + np.clip(day_BN, 0, max(width - 1, 0))
+        self.width = width
+
+    def of(self, values_ST: Floats) -> Floats:
+        if not self.width:
+            return np.full(self.at_BN.shape, np.nan, np.float32)
+        out_BN: Floats = values_ST.reshape(-1)[self.at_BN]
+        out_BN[self.outside_BN] = np.nan
+        return out_BN
+
+
 def take_days(values_ST: Floats, series_B: Index, first_B: Index, count: int) -> Floats:
     """`count` days of each series from the day index `first_B` on; NaN outside the array."""
-    width = values_ST.shape[1]
-    day_BN = first_B[:, None] + np.arange(count)
-    inside_BN = (day_BN >= 0) & (day_BN < width)
-    at_BN = series_B[:, None] * width + np.clip(day_BN, 0, max(width - 1, 0))
-    out_BN = values_ST.reshape(-1)[at_BN] if width else np.zeros(day_BN.shape, np.float32)
-    out_BN[~inside_BN] = np.nan
-    return out_BN
+    return _Days(series_B, first_B, count, values_ST.shape[1]).of(values_ST)
 
 
-def _stack(columns: list[Floats], series_B: Index, first_B: Index, count: int) -> Tensor:
-    if not columns:
-        return torch.empty(len(series_B), count, 0)
-    taken = [take_days(values, series_B, first_B, count) for values in columns]
-    return torch.from_numpy(np.stack(taken, axis=-1))
+def _stack(columns: list[Floats], days: _Days | None, count: int, batch: int) -> Tensor:
+    """The same days of several arrays, (B, K, count)."""
+    out_BKN = np.empty((batch, len(columns), count), dtype=np.float32)
+    for k, values_ST in enumerate(columns):
+        assert days is not None
+        out_BKN[:, k] = days.of(values_ST)
+    return torch.from_numpy(out_BKN)
 
 
 WEEKDAYS, MONTH_DAY, ANNUAL = slice(0, 7), slice(7, 10), slice(10, 14)

@@ -19,7 +19,7 @@ from app.forecasts.reading import ATTEMPTS, check_version, is_short, stand_in_fo
 from app.forecasts.schemas import ForecastQuery, SeriesName, Wanted
 from app.forecasts.store import SIMPLE, Found, Serving, StandIn, Stored
 from app.registry.artifacts import ArtifactDamaged
-from models.networks.forecaster import Forecaster
+from models.forecaster import Forecaster
 
 
 class Plan(NamedTuple):

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from app.forecasts.store import Stored
 from app.sales.panel import Context
 from models.fallback import fallback
-from models.inference import MINIMUM_DAYS, Forecast, answerable, predict
-from models.networks.forecaster import Forecaster
+from models.forecast import Forecast
+from models.forecaster import Forecaster
+from models.inference import MINIMUM_DAYS, answerable, predict
 from models.panel import Panel
 
 DEFAULT_HORIZON = 28

@@ -18,7 +18,7 @@ from app.forecasts.store import SIMPLE, StandIn
 from app.registry.artifacts import ArtifactMissing
 from app.registry.serving import load_forecaster, serving_version
 from app.registry.store import touch_version
-from models.networks.forecaster import Forecaster
+from models.forecaster import Forecaster
 
 log = structlog.get_logger()
 

@@ -30,8 +30,8 @@ from app.sales.panel import TrainingData
 from app.telemetry import configure_logging
 from models.checkpoint import serialise
 from models.fitting import NonFiniteLoss
+from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory, compare
-from models.networks.forecaster import Forecaster
 from models.online import NothingNew, UpdateConfig, update
 from models.panel import Panel
 from models.training import Progress, Report, TimeLimitReached, Trained, train
@@ -185,12 +185,13 @@ def reporter(tell: Tell) -> Report:
 
 
 def training_config(request: dict[str, Any], panel: Panel) -> TrainingConfig:
+    given: dict[str, Any] = {name: request[name] for name in RANGES if request.get(name) is not None}
     return TrainingConfig(
-        architecture=request["model"],
+        model=request["model"],
         loss=request["loss"],
         known=tuple(panel.known),
         past=tuple(panel.past),
-        **{name: request[name] for name in RANGES},
+        **given,
     )
 
 
@@ -201,12 +202,12 @@ def _saved(task: dict[str, Any], data: TrainingData, champion: Champion | None, 
     return Candidate(
         job_id=job_id,
         kind=task["kind"],
-        architecture=forecaster.config.architecture,
+        architecture=forecaster.architecture,
         parent=version if task["kind"] == "update" else None,
         horizon=forecaster.horizon,
-        context_length=forecaster.config.context_length,
+        context_length=forecaster.context_length,
         trained_on=TrainedOn(data.cutoff, data.rows, data.panel.series, data.panel.fingerprint()),
-        config=forecaster.config.as_dict(),
+        config=forecaster.describe(),
         metrics=trained.metrics,
         artifact=save(task["artifacts"], weights, description, job_id=job_id),
         judged_against=version,

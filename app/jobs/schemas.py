@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from app.http.openapi import ProblemBody
-from models.training_config import RANGES, ConfigError, TrainingConfig
+from models.training_config import RANGES, ConfigError, Model, TrainingConfig
 
 Kind = Literal["train", "update"]
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -43,7 +43,7 @@ class TrainRequest(BaseModel):
     )
 
     kind: Literal["train"] = "train"
-    model: Literal["lstm", "transformer", "cnn"] = Field(description="which network")
+    model: Model = Field(description="which network; ensemble: several of them, answering together")
     promote: Promote = _PROMOTE
     loss: Literal["pinball", "mse", "mae"] = Field(
         "pinball", description="what training minimises; mse and mae: a point head"
@@ -65,19 +65,20 @@ class TrainRequest(BaseModel):
     @model_validator(mode="after")
     def _agrees(self) -> "TrainRequest":
         try:
-            self.config().resolved()
+            self.config().members()
         except ConfigError as error:
             raise ValueError(str(error)) from error
         return self
 
     def filled_in(self) -> dict[str, Any]:
-        """The request with every default of the chosen network, as the job keeps it."""
-        resolved = self.config().resolved().as_dict()
-        return self.model_dump() | {name: resolved[name] for name in RANGES}
+        """The request with its defaults, as the job keeps it. What an ensemble's members differ in stays open."""
+        members = [member.as_dict() for member in self.config().members()]
+        same = {name: members[0][name] for name in RANGES if all(m[name] == members[0][name] for m in members)}
+        return self.model_dump() | same | {"seed": self.seed}
 
     def config(self) -> TrainingConfig:
         return TrainingConfig(
-            architecture=self.model, **self.model_dump(exclude={"kind", "model", "promote"}, exclude_none=True)
+            model=self.model, **self.model_dump(exclude={"kind", "model", "promote"}, exclude_none=True)
         )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.engine import Database
 from app.sales.covariates import hold
 from app.sales.panel import TrainingData, read_panel
-from models.networks.forecaster import Forecaster
+from models.forecaster import Forecaster
 from models.panel import Floats, Panel
 
 

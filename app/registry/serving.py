@@ -16,7 +16,7 @@ from app.registry.artifacts import ArtifactDamaged, load
 from app.registry.promotions import Checked, refuse_removed
 from app.registry.store import read_model
 from models.checkpoint import CheckpointError, deserialise
-from models.networks.forecaster import Forecaster
+from models.forecaster import Forecaster
 
 log = structlog.get_logger()
 

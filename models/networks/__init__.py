@@ -1,1 +1,1 @@
-"""The networks: one trunk a file, one forecaster around them."""
+"""The networks: one trunk a file, one network around them."""

@@ -37,7 +37,7 @@ def _trained(architecture: Architecture, horizon: int, seed: int) -> Trained:
     start = np.datetime64(END, "D") - np.timedelta64(TRAINED_DAYS - 1, "D")
     panel = Panel(names, [""] * 4, start, quantity_ST)
     config = TrainingConfig(
-        architecture=architecture,
+        model=architecture,
         horizon=horizon,
         context_length=14,
         width=8,
@@ -76,7 +76,7 @@ def publish_version(database: Database, settings: Settings) -> Publish:
         candidate = Candidate(
             job_id=job_id,
             kind="train",
-            architecture=trained.forecaster.config.architecture,
+            architecture=trained.forecaster.architecture,
             parent=None,
             horizon=trained.forecaster.horizon,
             context_length=trained.forecaster.config.context_length,

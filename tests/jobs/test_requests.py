@@ -22,9 +22,14 @@ async def test_a_training_keeps_every_default_of_its_network(client: httpx.Async
         answer = await client.post(JOBS, json={"model": model})
         assert answer.status_code == 202
         asked = answer.json()["request"]
-        resolved = TrainingConfig(architecture=model).resolved().as_dict()
-        assert {name: asked[name] for name in RANGES} == {name: resolved[name] for name in RANGES}
+        (resolved,) = TrainingConfig(model=model).members()
+        assert {name: asked[name] for name in RANGES} == {name: resolved.as_dict()[name] for name in RANGES}
         assert (asked["kind"], asked["model"], asked["promote"], asked["loss"]) == ("train", model, "auto", "pinball")
+
+
+async def test_an_ensemble_leaves_open_what_its_members_differ_in(client: httpx.AsyncClient) -> None:
+    asked = (await client.post(JOBS, json={"model": "ensemble", "seed": 3})).json()["request"]
+    assert (asked["model"], asked["seed"], asked["horizon"], asked["layers"]) == ("ensemble", 3, 28, None)
 
 
 def test_every_number_of_the_engines_table_can_be_asked_for() -> None:
@@ -51,7 +56,6 @@ async def test_a_number_out_of_its_range_is_refused_by_name(client: httpx.AsyncC
         ({}, "model"),
         ({"model": None}, "model"),
         ({"model": "arima"}, "model"),
-        ({"model": "ensemble"}, "model"),
         ({"kind": "backtest", "model": "lstm"}, "kind"),
         ({"kind": "ensemble"}, "kind"),
         ({"kind": None, "model": "lstm"}, "kind"),
@@ -84,7 +88,7 @@ async def test_what_is_not_built_yet_is_absent_from_the_document(client: httpx.A
     document = (await client.get("/openapi.json")).json()
     training = str({path: entry for path, entry in document["paths"].items() if "training-jobs" in path})
     schemas = str([document["components"]["schemas"][name] for name in ("TrainRequest", "UpdateRequest", "Job")])
-    for word in ("backtest", "ensemble", "tune", "trials"):
+    for word in ("backtest", "tune", "trials"):
         assert word not in training + schemas
 
 

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from models.adjustment import equal_members
+from models.forecaster import Forecaster, Member
+from models.identities import identities_of
+from models.networks.network import Network
 from models.panel import Panel
-from models.training_config import TrainingConfig
+from models.training_config import ResolvedConfig, TrainingConfig
 
 START = np.datetime64("2025-01-01")
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -25,7 +29,7 @@ def make_panel(series: int = 5, days: int = 160, *, seed: int = 0, missing: floa
 def small(architecture: str = "lstm", **changes: object) -> TrainingConfig:
     """A configuration that trains in about a second."""
     fields: dict[str, object] = {
-        "architecture": architecture,
+        "model": architecture,
         "horizon": 7,
         "context_length": 28,
         "width": 16,
@@ -36,3 +40,16 @@ def small(architecture: str = "lstm", **changes: object) -> TrainingConfig:
         "learning_rate": 0.01,
     }
     return TrainingConfig(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def resolved(architecture: str = "lstm", **changes: object) -> ResolvedConfig:
+    """The same for one network, as it is kept."""
+    (config,) = small(architecture, **changes).members()
+    return config
+
+
+def forecaster_of(network: Network, panel: Panel) -> Forecaster:
+    """A forecaster of one network, whatever its weights."""
+    rows = np.full((4, network.config.horizon), 0.5, np.float16)
+    members = [Member(network.config, network)]
+    return Forecaster(members, identities_of(panel), panel.end, equal_members(1), rows)

@@ -12,7 +12,7 @@ from models.baselines import (
     seasonal_naive,
 )
 from models.fallback import fallback
-from models.inference import Forecast
+from models.forecast import Forecast
 from models.metrics import coverage
 from models.panel import Panel
 from models.training_config import LEVELS

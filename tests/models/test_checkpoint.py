@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from models.checkpoint import CheckpointError, deserialise, serialise
 from models.inference import predict
 from models.training import Trained, train
-from models.training_config import ARCHITECTURES
+from models.training_config import MODELS
 from tests.models.panels import make_panel, small
 
 
@@ -23,7 +23,7 @@ def broken(description: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**description, **changes}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", MODELS)
 @pytest.mark.parametrize("loss", ["pinball", "mae"])
 def test_forecasts_are_identical_to_the_bit_after_a_round_trip(architecture: str, loss: str) -> None:
     panel = make_panel()
@@ -36,15 +36,16 @@ def test_forecasts_are_identical_to_the_bit_after_a_round_trip(architecture: str
         np.testing.assert_array_equal(a.quantiles_SHQ, b.quantiles_SHQ)
         np.testing.assert_array_equal(a.mean_SH, b.mean_SH)
         np.testing.assert_array_equal(ours.dependence_NH, theirs.dependence_NH)
+        assert ours.adjustment.as_dict() == theirs.adjustment.as_dict()
         assert ours.trained_until == theirs.trained_until and ours.keys == theirs.keys
     assert serialise(after) == (weights, description)
 
 
 def test_the_description_is_readable(saved: tuple[bytes, dict[str, Any]]) -> None:
-    description = saved[1]
-    assert description["config"]["architecture"] == "lstm"
-    assert description["trained_until"] == "2025-06-09" and description["twin_trained_until"] == "2025-05-08"
-    assert description["keys"][0] == ["sku-0", "north"]
+    model, twin = saved[1]["model"], saved[1]["twin"]
+    assert model["members"][0]["architecture"] == "lstm"
+    assert model["trained_until"] == "2025-06-09" and twin["trained_until"] == "2025-05-08"
+    assert model["keys"][0] == ["sku-0", "north"]
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "header", "not safetensors"])
@@ -62,7 +63,7 @@ def test_damaged_bytes_are_refused(saved: tuple[bytes, dict[str, Any]], damage: 
 
 def test_a_weight_that_is_not_finite_is_refused(saved: tuple[bytes, dict[str, Any]]) -> None:
     tensors = load(saved[0])
-    tensors["model.network.head.bias"][0] = float("nan")
+    tensors["model.0.network.head.bias"][0] = float("nan")
     with pytest.raises(CheckpointError, match=r"head\.bias.*not finite"):
         deserialise(save(tensors), saved[1])
 
@@ -70,7 +71,7 @@ def test_a_weight_that_is_not_finite_is_refused(saved: tuple[bytes, dict[str, An
 def test_missing_surplus_and_misshapen_tensors_are_refused(saved: tuple[bytes, dict[str, Any]]) -> None:
     weights, description = saved
     without = load(weights)
-    del without["model.network.head.bias"]
+    del without["model.0.network.head.bias"]
     with pytest.raises(CheckpointError, match=r"head\.bias"):
         deserialise(save(without), description)
     surplus = load(weights) | {"model.extra": load(weights)["model.dependence"]}
@@ -91,18 +92,25 @@ def test_missing_surplus_and_misshapen_tensors_are_refused(saved: tuple[bytes, d
 
 def test_descriptions_that_do_not_fit_are_refused(saved: tuple[bytes, dict[str, Any]]) -> None:
     weights, description = saved
-    config = description["config"]
+    model = description["model"]
+    member, adjustment = model["members"][0], model["adjustment"]
+
+    def changed(**changes: Any) -> dict[str, Any]:
+        return broken(description, model={**model, **changes})
+
     cases = [
         (broken(description, format=99), "format"),
         (broken(description, levels=[0.5]), "levels"),
-        (broken(description, config={**config, "width": 64}), "do not fit"),
-        (broken(description, config={**config, "width": 6400}), "width must lie between"),
-        (broken(description, config={**config, "colour": 1}), "fields differ"),
-        (broken(description, keys=description["keys"][:2]), "do not fit"),
-        (broken(description, keys=None), "incomplete or misshapen"),
-        (broken(description, trained_until="soon"), "incomplete or misshapen"),
-        ({k: v for k, v in description.items() if k != "keys"}, "incomplete or misshapen"),
+        (changed(members=[{**member, "width": 64}]), "do not fit"),
+        (changed(members=[{**member, "width": 6400}]), "width must lie between"),
+        (changed(members=[{**member, "colour": 1}]), "fields differ"),
+        (changed(members=[]), "0 members and 1 weights"),
+        (changed(adjustment={**adjustment, "weights": [0.5, 0.5]}), "1 members and 2 weights"),
+        (changed(keys=model["keys"][:2]), "do not fit"),
+        (changed(keys=None), "incomplete or misshapen"),
+        (changed(trained_until="soon"), "incomplete or misshapen"),
+        (broken(description, model={k: v for k, v in model.items() if k != "keys"}), "incomplete or misshapen"),
     ]
-    for changed, sentence in cases:
+    for given, sentence in cases:
         with pytest.raises(CheckpointError, match=sentence):
-            deserialise(weights, changed)
+            deserialise(weights, given)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.forecaster import Forecaster
 from models.inference import MINIMUM_DAYS, answerable, predict
-from models.networks.forecaster import Forecaster
 from models.panel import Panel
 from models.training import Trained, train
 from models.windows import MEMORY

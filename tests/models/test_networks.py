@@ -7,19 +7,19 @@ import torch
 from models import losses
 from models.fitting import Fit, NonFiniteLoss, Schedule
 from models.inference import predict
-from models.networks.forecaster import Forecaster, Network
+from models.networks.network import Network
 from models.panel import Panel
 from models.sampling import WindowSampler
 from models.training import prepare, train
 from models.training_config import ARCHITECTURES, LEVELS
 from models.windows import WindowSource
-from tests.models.panels import START, make_panel, small
+from tests.models.panels import START, forecaster_of, make_panel, resolved, small
 
 LAST = 159
 
 
 def untrained(panel: Panel, architecture: str, **changes: object) -> tuple[Network, WindowSource, WindowSampler]:
-    return prepare(panel, small(architecture, **changes).resolved(), end=panel.days)
+    return prepare(panel, resolved(architecture, **changes), end=panel.days)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -97,8 +97,7 @@ def test_quantiles_never_cross_nor_go_below_zero_whatever_the_weights(architectu
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(5 * torch.randn(parameter.shape, generator=generator))
-    rows = np.full((4, 7), 0.5, np.float16)
-    forecaster = Forecaster(small(architecture).resolved(), network, panel.keys, panel.end, rows)
+    forecaster = forecaster_of(network, panel)
     forecast = predict(forecaster, panel, LAST)
     assert np.isfinite(forecast.quantiles_SHQ).all() and np.isfinite(forecast.mean_SH).all()
     assert (forecast.quantiles_SHQ >= 0).all() and (forecast.mean_SH >= 0).all()
@@ -109,8 +108,7 @@ def test_quantiles_never_cross_nor_go_below_zero_whatever_the_weights(architectu
 def test_a_missing_day_is_not_a_zero(architecture: str) -> None:
     panel = make_panel(missing=0.0)
     network, _, _ = untrained(panel, architecture)
-    rows = np.full((4, 7), 0.5, np.float16)
-    forecaster = Forecaster(small(architecture).resolved(), network, panel.keys, panel.end, rows)
+    forecaster = forecaster_of(network, panel)
     means = []
     for gap in (np.nan, 0.0):
         quantity = panel.quantity_ST.copy()

@@ -8,8 +8,8 @@ import torch
 
 from models.checkpoint import deserialise, serialise
 from models.evaluation import evaluate
+from models.forecaster import Forecaster
 from models.inference import predict
-from models.networks.forecaster import Forecaster
 from models.online import NothingNew, UpdateConfig, continued, held_out_windows, last_complete_day, update
 from models.panel import Panel
 from models.training import Clock, Progress, TimeLimitReached, Trained
@@ -20,7 +20,7 @@ ALL_DAYS = make_panel(days=230)
 
 
 def weights(forecaster: Forecaster) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in forecaster.network.state_dict().items()}
+    return {name: value.clone() for name, value in forecaster.members[0].network.state_dict().items()}
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:

@@ -48,7 +48,7 @@ def test_days_after_the_split_change_nothing_in_the_twin() -> None:
     other.quantity_ST[:, 128:] = np.random.default_rng(9).integers(0, 99, other.quantity_ST[:, 128:].shape)
     twins = [train(p, small(epochs=1)).forecaster.twin for p in (panel, other)]
     assert twins[0] is not None and twins[1] is not None
-    first, second = twins[0].network.state_dict(), twins[1].network.state_dict()
+    first, second = twins[0].members[0].network.state_dict(), twins[1].members[0].network.state_dict()
     assert all(first[name].equal(second[name]) for name in first)
 
 
@@ -168,26 +168,26 @@ def test_every_field_is_held_to_its_range(name: str) -> None:
     bounds = RANGES[name]
     for value in (bounds.low - 1, bounds.high + 1):
         with pytest.raises(ConfigError, match=name):
-            TrainingConfig(**{name: value}).resolved()  # type: ignore[arg-type]
+            TrainingConfig(**{name: value}).members()  # type: ignore[arg-type]
     for architecture in ("lstm", "transformer", "cnn"):
         default = bounds.default_for(architecture)  # type: ignore[arg-type]
         assert bounds.low <= default <= bounds.high
     if bounds.whole:
         with pytest.raises(ConfigError, match="whole number"):
-            TrainingConfig(**{name: bounds.low + 0.5}).resolved()  # type: ignore[arg-type]
+            TrainingConfig(**{name: bounds.low + 0.5}).members()  # type: ignore[arg-type]
 
 
 def test_impossible_configurations_are_refused() -> None:
     with pytest.raises(ConfigError, match="divide"):
-        TrainingConfig("transformer", width=10, heads=4).resolved()
+        TrainingConfig("transformer", width=10, heads=4).members()
     with pytest.raises(ConfigError, match="model must be one of"):
-        TrainingConfig("mlp").resolved()  # type: ignore[arg-type]
+        TrainingConfig("arima").members()  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="loss must be one of"):
-        TrainingConfig(loss="huber").resolved()  # type: ignore[arg-type]
+        TrainingConfig(loss="huber").members()  # type: ignore[arg-type]
 
 
 def test_a_configuration_survives_json() -> None:
-    config = TrainingConfig("cnn", known=("promo",)).resolved()
+    (config,) = TrainingConfig("cnn", known=("promo",)).members()
     assert ResolvedConfig.from_dict(config.as_dict()) == config
     with pytest.raises(ConfigError, match="fields differ"):
         ResolvedConfig.from_dict({"horizon": 7})

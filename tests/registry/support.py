@@ -15,8 +15,11 @@ from app.database.engine import Database
 from app.registry.artifacts import Artifact, save
 from app.registry.decision import Promote
 from app.registry.store import Candidate, Published, TrainedOn, publish
+from models.adjustment import equal_members
 from models.checkpoint import serialise
-from models.networks.forecaster import Forecaster, Network
+from models.forecaster import Forecaster, Member
+from models.identities import Identities
+from models.networks.network import Network
 from models.training_config import TrainingConfig
 
 HORIZON = 7
@@ -24,13 +27,15 @@ HORIZON = 7
 
 def a_forecaster(seed: int = 0) -> Forecaster:
     """A network of random weights: whether it forecasts well is not the registry's matter."""
-    config = TrainingConfig(horizon=HORIZON, context_length=14, width=8, layers=1, seed=seed).resolved()
+    (config,) = TrainingConfig(horizon=HORIZON, context_length=14, width=8, layers=1, seed=seed).members()
+    identities = Identities([("A", ""), ("B", "")], {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = Network(config, series=2)
+        network = Network(config, sizes=identities.sizes)
     network.requires_grad_(False).eval()
     dependence_NH = np.full((20, HORIZON), 0.5, dtype=np.float16)
-    return Forecaster(config, network, [("A", ""), ("B", "")], np.datetime64("2026-10-31", "D"), dependence_NH)
+    day = np.datetime64("2026-10-31", "D")
+    return Forecaster([Member(config, network)], identities, day, equal_members(1), dependence_NH)
 
 
 @lru_cache

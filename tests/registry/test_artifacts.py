@@ -36,8 +36,8 @@ def test_what_is_saved_comes_back_to_the_bit(location: str) -> None:
     artifact = save(location, weights, description, job_id=JOB)
     assert load(location, artifact.sha256) == (weights, description)
     loaded = load_forecaster(location, artifact.sha256)
-    for name, tensor in a_forecaster().network.state_dict().items():
-        assert loaded.network.state_dict()[name].equal(tensor)
+    for name, tensor in a_forecaster().members[0].network.state_dict().items():
+        assert loaded.members[0].network.state_dict()[name].equal(tensor)
 
 
 def test_the_same_artifact_saved_again_is_the_same(location: str) -> None:
@@ -84,8 +84,8 @@ def test_a_missing_file_is_named(location: str, ending: str) -> None:
 
 def test_whole_bytes_of_another_architecture_are_damage_too(tmp_path: Path) -> None:
     weights, description = weights_of()
-    config = {**description["config"], "width": 16}
-    artifact = save(str(tmp_path), weights, {**description, "config": config}, job_id=JOB)
+    model = {**description["model"], "members": [{**description["model"]["members"][0], "width": 16}]}
+    artifact = save(str(tmp_path), weights, {**description, "model": model}, job_id=JOB)
     with pytest.raises(ArtifactDamaged, match=f"{artifact.sha256} cannot be used: The weights do not fit"):
         load_forecaster(str(tmp_path), artifact.sha256)
 

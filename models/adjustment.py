@@ -1,0 +1,198 @@
+"""From the forecasts of members to one: weights, a share of climatology, calibrated levels, whole units.
+
+What is learned here are a few numbers, from windows that the members were not trained on, and kept tame: each step is taken
+only as far as it was seen to pay there. `learn` finds them, `combine` and `finish` apply them.
+
+Shapes: M members, B windows, H horizon, Q quantile levels, K kinds of series, G stretches of the horizon.
+"""
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.climatology import capped, own_year
+from models.dependence import pit
+from models.panel import Floats
+from models.quantiles import interpolate_levels
+from models.training_config import LEVELS
+
+Doubles = NDArray[np.float64]
+KINDS = ("intermittent", "slow", "fast")
+STRETCHES = (7, 14, 365)
+"""Days ahead that are calibrated together: the first week, the second, the rest."""
+CLIMATOLOGY_SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+GOOD_ENOUGH = 1.001
+"""Of the shares of climatology, the largest whose loss is within 0.1 % of the least: it is the safer of equals."""
+WEIGHT_STEPS = 120
+CALIBRATION_PRIOR = 3000
+"""Days that say the levels are right as they are; with as many observed days a correction is taken by half."""
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """`levels_KGQ`: which level of the mixture to read for each level asked, by kind of series and days ahead."""
+
+    weights_M: Doubles
+    climatology: float = 0.0
+    levels_KGQ: Doubles | None = None
+    whole_units: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "weights": self.weights_M.tolist(),
+            "climatology": self.climatology,
+            "levels": None if self.levels_KGQ is None else self.levels_KGQ.tolist(),
+            "whole_units": self.whole_units,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "Adjustment":
+        levels = None if plain["levels"] is None else np.array(plain["levels"], np.float64)
+        return cls(np.array(plain["weights"], np.float64), plain["climatology"], levels, plain["whole_units"])
+
+
+def equal_members(count: int) -> Adjustment:
+    """Members averaged, and nothing else."""
+    return Adjustment(np.full(count, 1.0 / count))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The members' forecasts of some windows (units, not yet adjusted), and the windows' past."""
+
+    mean_MBH: Floats
+    quantiles_MBHQ: Floats
+    memory_BM: Floats
+
+    @property
+    def horizon(self) -> int:
+        return int(self.mean_MBH.shape[2])
+
+
+def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
+    """Mean (B, H) and quantiles (B, H, Q): members by weight, then climatology by its share."""
+    mean_BH = np.tensordot(adjustment.weights_M, mixture.mean_MBH, axes=1)
+    quantiles_BHQ = np.tensordot(adjustment.weights_M, mixture.quantiles_MBHQ, axes=1)
+    if adjustment.climatology > 0:
+        usual_BH, usual_BHQ = own_year(capped(mixture.memory_BM), mixture.horizon)
+        known_B = np.isfinite(usual_BHQ[:, 0, 0])
+        share_B = np.where(known_B, adjustment.climatology, 0.0)
+        mean_BH += share_B[:, None] * (np.nan_to_num(usual_BH) - mean_BH)
+        quantiles_BHQ += share_B[:, None, None] * (np.nan_to_num(usual_BHQ) - quantiles_BHQ)
+    return mean_BH.astype(np.float32), quantiles_BHQ.astype(np.float32)
+
+
+def finish(quantiles_BHQ: Floats, memory_BM: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:
+    """Calibrated, in whole units where the series sells so and the adjustment says it pays, in order, not negative."""
+    if adjustment.levels_KGQ is not None:
+        quantiles_BHQ = _at_levels(quantiles_BHQ, kinds(memory_BM), adjustment.levels_KGQ)
+    if adjustment.whole_units and whole_units:
+        whole_B = sells_whole_units(memory_BM)
+        quantiles_BHQ = np.where(whole_B[:, None, None], np.round(quantiles_BHQ), quantiles_BHQ)
+    return np.maximum(quantiles_BHQ, 0.0)
+
+
+def learn(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Adjustment:
+    """The adjustment that windows not trained on speak for. `weight_B` turns pinball in units into the loss that matters."""
+    adjustment = Adjustment(_weights(mixture, y_BH, weight_B))
+    adjustment = replace(adjustment, climatology=_climatology_share(mixture, adjustment, y_BH, weight_B))
+    _, quantiles_BHQ = combine(mixture, adjustment)
+    calibrated = replace(adjustment, levels_KGQ=_calibrated_levels(quantiles_BHQ, y_BH, mixture.memory_BM))
+    rounded = replace(calibrated, whole_units=True)
+    found = min(
+        (adjustment, calibrated, rounded, replace(adjustment, whole_units=True)),
+        key=lambda one: loss(finish(quantiles_BHQ, mixture.memory_BM, one), y_BH, weight_B),
+    )
+    return found
+
+
+def loss(quantiles_BHQ: Floats, y_BH: Floats, weight_B: Floats) -> float:
+    """Weighted pinball loss over windows, observed days and levels."""
+    error_BHQ = y_BH[..., None] - quantiles_BHQ
+    pinball_BH = np.maximum(np.array(LEVELS) * error_BHQ, (np.array(LEVELS) - 1) * error_BHQ).mean(axis=-1)
+    seen_BH = np.isfinite(y_BH)
+    total = (np.where(seen_BH, pinball_BH, 0.0).sum(axis=1) * weight_B).sum()
+    return float(total / max(seen_BH.sum(), 1))
+
+
+def kinds(memory_BM: Floats) -> NDArray[np.int64]:
+    """Of each window its kind (an index of KINDS), by the share of days with sales over its last half year."""
+    recent_BM = memory_BM[:, -182:]
+    seen_B = np.isfinite(recent_BM).sum(axis=1)
+    share_B = (np.nan_to_num(recent_BM) > 0).sum(axis=1) / np.maximum(seen_B, 1)
+    kind_B: NDArray[np.int64] = np.digitize(share_B, (0.3, 0.8))
+    return kind_B
+
+
+def sells_whole_units(memory_BM: Floats) -> NDArray[np.bool_]:
+    """Whether every quantity of the window's past is a whole number."""
+    seen_BM = np.nan_to_num(memory_BM)
+    out: NDArray[np.bool_] = (seen_BM == np.round(seen_BM)).all(axis=1)
+    return out
+
+
+def _weights(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Doubles:
+    """Convex weights of least loss, drawn halfway back to equal ones: learned weights alone chase the windows seen."""
+    count = len(mixture.mean_MBH)
+    equal_M = np.full(count, 1.0 / count)
+    if count == 1:
+        return equal_M
+    seen_BH = torch.from_numpy(np.isfinite(y_BH)).float()
+    y_BH1 = torch.from_numpy(np.nan_to_num(y_BH))[..., None]
+    members = torch.from_numpy(mixture.quantiles_MBHQ)
+    level_Q = torch.tensor(LEVELS)
+    day_BH = seen_BH * torch.from_numpy(weight_B.astype(np.float32))[:, None]
+    logits = torch.zeros(count, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.05)
+    for _ in range(WEIGHT_STEPS):
+        error_BHQ = y_BH1 - torch.tensordot(logits.softmax(0), members, dims=1)
+        pinball_BH = torch.maximum(level_Q * error_BHQ, (level_Q - 1) * error_BHQ).mean(-1)
+        optimizer.zero_grad()
+        torch.autograd.backward((pinball_BH * day_BH).sum() / day_BH.sum().clamp(min=1e-9))
+        optimizer.step()
+    learned_M = logits.detach().softmax(0).numpy().astype(np.float64)
+    return (equal_M + learned_M) / 2
+
+
+def _climatology_share(mixture: Mixture, adjustment: Adjustment, y_BH: Floats, weight_B: Floats) -> float:
+    losses = [
+        loss(combine(mixture, replace(adjustment, climatology=share))[1], y_BH, weight_B)
+        for share in CLIMATOLOGY_SHARES
+    ]
+    enough = min(losses) * GOOD_ENOUGH
+    return max(share for share, value in zip(CLIMATOLOGY_SHARES, losses, strict=True) if value <= enough)
+
+
+def _calibrated_levels(quantiles_BHQ: Floats, y_BH: Floats, memory_BM: Floats) -> Doubles:
+    """For each level asked the level to read, so that as many days fall below as should; drawn back where days are few."""
+    rng = np.random.default_rng(0)
+    level_BH = np.where(np.isfinite(y_BH), pit(y_BH, quantiles_BHQ, np.array(LEVELS), rng), np.nan)
+    kind_B = kinds(memory_BM)
+    levels_KGQ = np.empty((len(KINDS), len(STRETCHES), len(LEVELS)))
+    for kind in range(len(KINDS)):
+        for stretch, days in enumerate(_stretches(y_BH.shape[1])):
+            came_in = level_BH[kind_B == kind][:, days]
+            came_in = came_in[np.isfinite(came_in)]
+            share = came_in.size / (came_in.size + CALIBRATION_PRIOR)
+            right_Q = np.quantile(came_in, LEVELS) if came_in.size else np.array(LEVELS)
+            levels_KGQ[kind, stretch] = np.array(LEVELS) + share * (right_Q - np.array(LEVELS))
+    return np.clip(levels_KGQ, LEVELS[0], LEVELS[-1])
+
+
+def _at_levels(quantiles_BHQ: Floats, kind_B: NDArray[np.int64], levels_KGQ: Doubles) -> Floats:
+    out_BHQ = np.empty_like(quantiles_BHQ)
+    for kind in range(len(KINDS)):
+        rows = np.flatnonzero(kind_B == kind)
+        for stretch, days in enumerate(_stretches(quantiles_BHQ.shape[1])):
+            out_BHQ[rows, days] = interpolate_levels(quantiles_BHQ[rows, days], LEVELS, levels_KGQ[kind, stretch])
+    return out_BHQ
+
+
+def _stretches(horizon: int) -> list[slice]:
+    bounds = [0, *STRETCHES]
+    return [slice(low, min(high, horizon)) for low, high in itertools.pairwise(bounds)]

@@ -1,0 +1,106 @@
+"""Covariates as channels: what a network is told of price, promotion, events and the like, past and ahead.
+
+For each covariate: whether its value is known, the value against all series, and against its own mean in the context. Ahead
+also the values of the day before and the day after, and the effect that the series itself has shown so far: how its sales
+moved with the covariate over the memory, once its weekdays are taken out.
+
+Shapes: B windows, M memory days, H horizon, L context, E = M + H days, K covariates, C channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.windows import MEMORY, Windows
+
+CONTEXT_CHANNELS = 3
+AHEAD_CHANNELS = 6
+EFFECT_PRIOR = 5.0
+"""Days of a covariate's usual variation that say its effect is nil: a single promotion must not be believed whole."""
+
+
+class FeatureStatistics(nn.Module):
+    """Constants of the features, fitted on training days: usual covariate values, scales and sales."""
+
+    def __init__(self, covariates: int) -> None:
+        super().__init__()
+        self.register_buffer("centre_K", torch.zeros(covariates))
+        self.register_buffer("spread_K", torch.ones(covariates))
+        self.register_buffer("log_scale_centre", torch.zeros(()))
+        self.register_buffer("log_scale_spread", torch.ones(()))
+        self.register_buffer("usual_sale", torch.ones(()))
+        self.register_buffer("error_mean", torch.ones(()))
+        self.register_buffer("annual", torch.zeros(()))
+
+    centre_K: Tensor
+    spread_K: Tensor
+    log_scale_centre: Tensor
+    log_scale_spread: Tensor
+    usual_sale: Tensor
+    error_mean: Tensor
+    annual: Tensor
+
+
+@dataclass(frozen=True)
+class CovariateChannels:
+    """The channels of all covariates in the context, and of the known ones ahead."""
+
+    context_BLC: Tensor
+    ahead_BHC: Tensor
+
+
+def covariate_channels(
+    windows: Windows, statistics: FeatureStatistics, residual_BM: Tensor, observed_BM: Tensor
+) -> CovariateChannels:
+    """`residual_BM` are scaled sales less what their weekday usually sells, 0 where `observed_BM` is false."""
+    context_length, known = windows.past_BKL.shape[2], windows.known_BKE.shape[1]
+    there_BKP = torch.isfinite(windows.known_BKE[:, :, MEMORY - context_length :])
+    standard_BKE = _standard(windows.known_BKE, statistics, slice(0, known))
+    standard_BKP = standard_BKE[:, :, MEMORY - context_length :]
+    relative_BKP = _relative(there_BKP, standard_BKP, context_length)
+    there_BKL = torch.isfinite(windows.past_BKL)
+    standard_BKL = _standard(windows.past_BKL, statistics, slice(known, None))
+    around_BKH = nn.functional.pad(standard_BKE[:, :, MEMORY - 1 :], (0, 1))
+    context = [
+        there_BKP[:, :, :context_length].float(),
+        standard_BKP[:, :, :context_length],
+        relative_BKP[:, :, :context_length],
+        there_BKL.float(),
+        standard_BKL,
+        _relative(there_BKL, standard_BKL, context_length),
+    ]
+    told = [
+        there_BKP[:, :, context_length:].float(),
+        standard_BKP[:, :, context_length:],
+        relative_BKP[:, :, context_length:],
+        _effect(standard_BKE, residual_BM, observed_BM),
+        around_BKH[:, :, :-2],
+        around_BKH[:, :, 2:],
+    ]
+    return CovariateChannels(torch.cat(context, dim=1).transpose(1, 2), torch.cat(told, dim=1).transpose(1, 2))
+
+
+def _standard(values_BKE: Tensor, statistics: FeatureStatistics, columns: slice) -> Tensor:
+    """How far each value lies from the usual of all series, in usual deviations; 0 where it is not known."""
+    centred_BKE = values_BKE - statistics.centre_K[columns, None]
+    return centred_BKE.div_(statistics.spread_K[columns, None]).clamp_(-5, 5).nan_to_num_(nan=0.0)
+
+
+def _relative(there_BKP: Tensor, standard_BKP: Tensor, context_length: int) -> Tensor:
+    """Against the covariate's own mean in the context; 0 where it is not known."""
+    before_BK1 = there_BKP[:, :, :context_length].sum(2, keepdim=True)
+    own_BK1 = standard_BKP[:, :, :context_length].sum(2, keepdim=True) / before_BK1.clamp(min=1)
+    return torch.where(there_BKP, standard_BKP - own_BK1, 0.0)
+
+
+def _effect(standard_BKE: Tensor, residual_BM: Tensor, observed_BM: Tensor) -> Tensor:
+    """The change in scaled sales that each day ahead's value brought this series before: a ridge slope, times the value."""
+    past_BKM = standard_BKE[:, :, :MEMORY]
+    seen_BM1, residual_BM1 = observed_BM[..., None].float(), residual_BM[..., None]
+    count_B1 = seen_BM1.sum(1).clamp(min=1)
+    mean_BK = (past_BKM @ seen_BM1).squeeze(2) / count_B1
+    covariance_BK = (past_BKM @ residual_BM1).squeeze(2) - mean_BK * residual_BM1.sum(1)
+    variation_BK = (past_BKM.square() @ seen_BM1).squeeze(2) - count_B1 * mean_BK**2
+    slope_BK = covariance_BK / (variation_BK.clamp(min=0) + EFFECT_PRIOR)
+    return (slope_BK[..., None] * (standard_BKE[:, :, MEMORY:] - mean_BK[..., None])).clamp(-5, 5)

@@ -1,0 +1,102 @@
+"""A forecaster: one or several trained networks with all that prediction needs. One version of the service holds one.
+
+Here: what it consists of and how a panel is prepared for it. How it answers is in inference.py, its bytes in checkpoint.py.
+
+Shapes: M members, H horizon, Q quantile levels, N rows of dependence.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.adjustment import Adjustment
+from models.identities import Identities
+from models.networks.network import Network
+from models.panel import Floats, Panel
+from models.training_config import LEVELS, ResolvedConfig
+from models.windows import MEMORY, WindowSource
+
+
+@dataclass
+class Member:
+    """One network. The residuals belong to point heads: what was left over on validation, in scaled units."""
+
+    config: ResolvedConfig
+    network: Network
+    residuals_HQ: Floats | None = None
+    residual_mean_H: Floats | None = None
+
+
+@dataclass
+class Forecaster:
+    """Networks that were trained together, and how they become one forecast.
+
+    `twin` is the same before the refit: it has seen no day after its own `trained_until`, so it is the one that can be judged
+    on the days held out. `dependence_NH` holds rows of ranks in (0, 1) of past days against their forecasts: how days go
+    together.
+    """
+
+    members: list[Member]
+    identities: Identities
+    trained_until: np.datetime64
+    adjustment: Adjustment
+    dependence_NH: NDArray[np.float16]
+    twin: "Forecaster | None" = None
+    levels: NDArray[np.float64] = field(default_factory=lambda: np.array(LEVELS))
+
+    @property
+    def config(self) -> ResolvedConfig:
+        """The first member's; members agree in horizon and covariates."""
+        return self.members[0].config
+
+    @property
+    def architecture(self) -> str:
+        return self.config.architecture if len(self.members) == 1 else "ensemble"
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        return self.identities.keys
+
+    @property
+    def horizon(self) -> int:
+        return self.config.horizon
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        return self.config.known
+
+    @property
+    def past(self) -> tuple[str, ...]:
+        return self.config.past
+
+    @property
+    def context_length(self) -> int:
+        """The longest of its members'."""
+        return max(member.config.context_length for member in self.members)
+
+    @property
+    def context_days(self) -> int:
+        """How many days up to the cutoff a prediction reads; older ones change nothing."""
+        return MEMORY
+
+    def source(self, panel: Panel) -> WindowSource:
+        """The panel, ready to cut this forecaster's windows out of it."""
+        return WindowSource(
+            panel,
+            self.identities.of(panel),
+            context_length=self.context_length,
+            horizon=self.horizon,
+            known=self.known,
+            past=self.past,
+        )
+
+    def describe(self) -> dict[str, object]:
+        """Its configuration as plain JSON: a single network's own, or each member's."""
+        if len(self.members) == 1:
+            return self.config.as_dict()
+        shared = {"architecture": "ensemble", "horizon": self.horizon, "context_length": self.context_length}
+        return shared | {"members": [member.config.as_dict() for member in self.members]}
+
+    def parameters(self) -> int:
+        return sum(p.numel() for member in self.members for p in member.network.parameters())
