@@ -21,7 +21,7 @@ _SCORES = {
 _PART = {"forecasts": 2500, "observed": 69_800, "scores": {"model": _SCORES, "seasonal_naive": _SCORES}}
 EXAMPLE: dict[str, Any] = {
     "id": "0b0a4f9e-6f0d-4c58-9d5d-3f0f3f8a9d55",
-    "outcome": "Lstm: a WQL of 0.2320 over 5 windows of 28 days, beside the 0.2490 of the best baseline's, "
+    "outcome": "A fresh lstm has a WQL of 0.2320 over 5 windows of 28 days, beside the 0.2490 of the best baseline's, "
     "exponential smoothing.",
     "model": "lstm",
     "model_version": None,

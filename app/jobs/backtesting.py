@@ -58,7 +58,7 @@ def backtested(task: dict[str, Any], panel: Panel, judged: tuple[int, str] | Non
 
 def outcome(found: dict[str, Any]) -> str:
     """What came of it in a sentence or two, for the job."""
-    name = found["model"] if found["model_version"] is None else f"version {found['model_version']}"
+    name = f"A fresh {found['model']}" if found["model_version"] is None else f"Version {found['model_version']}"
     scores = found["overall"]["scores"]
     own = scores["model"]["wql"]
     windows = f"{_count(len(found['windows']), 'window')} of {_count(found['horizon'], 'day')}"
@@ -67,8 +67,8 @@ def outcome(found: dict[str, Any]) -> str:
     else:
         best = min(BASELINES, key=lambda baseline: scores[baseline]["wql"])
         said = (
-            f"{name[0].upper()}{name[1:]}: a WQL of {own:.4f} over {windows}, beside the {scores[best]['wql']:.4f} of "
-            f"the best baseline's, {best.replace('_', ' ')}."
+            f"{name} has a WQL of {own:.4f} over {windows}, beside the {scores[best]['wql']:.4f} of the best baseline's, "
+            f"{best.replace('_', ' ')}."
         )
     left_out = found["left_out"]
     if not left_out["cutoffs"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import orjson
 import pandas as pd
 import pyarrow.parquet as pq
@@ -20,14 +21,18 @@ from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
+from app.errors import Problem
 from app.jobs import results, upkeep
-from app.jobs.backtesting import outcome
+from app.jobs.backtesting import backtested, outcome
 from app.jobs.worker import run_worker
+from app.registry.artifacts import save
 from models.baselines import BASELINES
 from models.errors_by_part import TABLE
 from models.evaluation import SCORED_LEVELS
+from models.panel import Panel
+from models.training import Progress, TimeLimitReached
 from tests.jobs.workers import LONG, TINY, Workers, add_days, add_sales, count_versions, post_job, until_status
-from tests.registry.support import flip_byte, published
+from tests.registry.support import flip_byte, published, weights_of
 from tests.support import client_of, until
 
 JOBS = "/v1/training-jobs"
@@ -86,7 +91,10 @@ async def test_a_fresh_network_is_judged_and_its_table_is_verified_and_nothing_i
     assert found["left_out"] == {"cutoffs": [], "reason": None}
     assert (found["overall"]["forecasts"], found["overall"]["observed"]) == (9, 63)
     assert found["outcome"] == job["outcome"]
-    assert f"a WQL of {found['overall']['scores']['model']['wql']:.4f} over 3 windows of 7 days" in job["outcome"]
+    assert (
+        f"A fresh lstm has a WQL of {found['overall']['scores']['model']['wql']:.4f} over 3 windows of 7 days"
+        in job["outcome"]
+    )
     assert [part["segment"] for part in found["segments"]] == ["fast"]
     assert [part["days"] for part in found["horizons"]] == ["1-7"]
 
@@ -150,7 +158,7 @@ async def test_a_version_is_judged_by_days_it_has_not_learned_from(
     ]
     assert found["left_out"]["cutoffs"] == ["2026-07-18"]
     assert "its twin until 2026-07-19" in found["left_out"]["reason"]
-    assert "1 of the 5 windows was left out" in job["outcome"] and job["outcome"].startswith("Version 1: ")
+    assert "1 of the 5 windows was left out" in job["outcome"] and job["outcome"].startswith("Version 1 has a WQL of ")
     check_scores(found, await table_of(client, job))
 
     async with database.transaction() as connection:
@@ -294,12 +302,49 @@ def test_the_outcome_is_a_sentence_whatever_was_measured() -> None:
         "overall": {"scores": scores},
     }
     assert outcome(found) == (
-        "Cnn: a WQL of 0.2000 over 1 window of 1 day, beside the 0.3000 of the best baseline's, moving average. "
+        "A fresh cnn has a WQL of 0.2000 over 1 window of 1 day, beside the 0.3000 of the best baseline's, moving average. "
         "1 of the 2 windows was left out: of a reason."
     )
     nothing = {name: {"wql": None} for name in scores}
     unsold = found | {"overall": {"scores": nothing}, "left_out": {"cutoffs": [], "reason": None}}
     assert outcome(unsold) == "Nothing was sold in the 1 window of 1 day, so no WQL could be measured."
+
+
+def test_a_backtest_in_the_child_tells_how_far_it_is_and_keeps_its_limit(tmp_path: Path) -> None:
+    """A version trained until 2026-10-31, without a twin; sales until 2026-11-23."""
+    quantity = np.random.default_rng(1).poisson(4, (2, 90)).astype(np.float32)
+    panel = Panel(["A", "B"], ["", ""], np.datetime64("2026-08-26"), quantity)
+    artifact = save(str(tmp_path), *weights_of(), job_id=uuid.uuid4())
+    request = {"model_version": 3, "horizon": 7, "windows": 4, "step": 5, "max_seconds": 60}
+    task = {"job_id": str(uuid.uuid4()), "artifacts": str(tmp_path), "request": request}
+    told: list[Progress] = []
+    done = backtested(task, panel, (3, artifact.sha256), told.append)
+    assert [p.fraction for p in told] == pytest.approx([0, 1 / 4, 2 / 4, 3 / 4, 1])
+    assert {p.stage for p in told} == {"backtesting"}
+    assert [w["cutoff"] for w in done["backtest"]["windows"]] == [
+        "2026-11-01",
+        "2026-11-06",
+        "2026-11-11",
+        "2026-11-16",
+    ]
+    assert results.load(str(tmp_path), done["table"]["sha256"])
+    again = backtested(task, panel, (3, artifact.sha256), told.append)
+    assert again == done, "an attempt repeated gives the same bytes under the same name"
+    task["request"] = request | {"max_seconds": 0}
+    with pytest.raises(TimeLimitReached, match="limit of 0 s, 0 of 4 windows done"):
+        backtested(task, panel, (3, artifact.sha256), told.append)
+    assert results.stored(str(tmp_path)) == {done["table"]["sha256"]}
+
+
+def test_a_store_that_cannot_be_written_is_said_and_an_object_store_works(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(Problem, match="artifact store cannot be written") as raised:
+        results.save(str(tmp_path / "file"), b"table")
+    assert raised.value.code == "unavailable"
+    location = f"memory://{uuid.uuid4().hex}"
+    table = results.save(location, b"table")
+    assert (results.load(location, table.sha256), table.bytes) == (b"table", 5)
+    assert results.remove(location, table.sha256) and not results.remove(location, table.sha256)
 
 
 async def a_backtest(database: Database, settings: Settings, days_ago: float, status: str = "succeeded") -> str:
