@@ -183,7 +183,7 @@ async def load_sales(url: str, panel: Panel, series: int) -> list[tuple[str, str
 
 async def publish_lstm(database: Database, settings: Settings, panel: Panel) -> None:
     """An LSTM of the default size; how long it trained does not change how fast it answers."""
-    trained = train(panel, TrainingConfig(architecture="lstm", epochs=2))
+    trained = train(panel, TrainingConfig(model="lstm", epochs=2))
     weights, description = serialise(trained.forecaster)
     job_id = uuid.uuid4()
     candidate = Candidate(

@@ -3,7 +3,7 @@
 What is learned here are a few numbers, from windows that the members were not trained on, and kept tame: each step is taken
 only as far as it was seen to pay there. `learn` finds them, `combine` and `finish` apply them.
 
-Shapes: M members, B windows, H horizon, Q quantile levels, K kinds of series, G stretches of the horizon.
+Shapes: M members, B windows, H horizon, Q quantile levels, N segments of series, G stretches of the horizon.
 """
 
 import itertools
@@ -18,10 +18,10 @@ from models.climatology import capped, own_year
 from models.dependence import pit
 from models.panel import Floats
 from models.quantiles import interpolate_levels
+from models.segments import SEGMENTS, segments_of
 from models.training_config import LEVELS
 
 Doubles = NDArray[np.float64]
-KINDS = ("intermittent", "slow", "fast")
 STRETCHES = (7, 14, 365)
 """Days ahead that are calibrated together: the first week, the second, the rest."""
 CLIMATOLOGY_SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -34,11 +34,11 @@ CALIBRATION_PRIOR = 3000
 
 @dataclass(frozen=True)
 class Adjustment:
-    """`levels_KGQ`: which level of the mixture to read for each level asked, by kind of series and days ahead."""
+    """`levels_NGQ`: which level of the mixture to read for each level asked, by segment of series and days ahead."""
 
     weights_M: Doubles
     climatology: float = 0.0
-    levels_KGQ: Doubles | None = None
+    levels_NGQ: Doubles | None = None
     whole_units: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Adjustment:
         return {
             "weights": self.weights_M.tolist(),
             "climatology": self.climatology,
-            "levels": None if self.levels_KGQ is None else self.levels_KGQ.tolist(),
+            "levels": None if self.levels_NGQ is None else self.levels_NGQ.tolist(),
             "whole_units": self.whole_units,
         }
 
@@ -89,8 +89,8 @@ def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
 
 def finish(quantiles_BHQ: Floats, memory_BM: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:
     """Calibrated, in whole units where the series sells so and the adjustment says it pays, in order, not negative."""
-    if adjustment.levels_KGQ is not None:
-        quantiles_BHQ = _at_levels(quantiles_BHQ, kinds(memory_BM), adjustment.levels_KGQ)
+    if adjustment.levels_NGQ is not None:
+        quantiles_BHQ = _at_levels(quantiles_BHQ, segments_of(memory_BM), adjustment.levels_NGQ)
     if adjustment.whole_units and whole_units:
         whole_B = sells_whole_units(memory_BM)
         quantiles_BHQ = np.where(whole_B[:, None, None], np.round(quantiles_BHQ), quantiles_BHQ)
@@ -102,7 +102,7 @@ def learn(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Adjustment:
     adjustment = Adjustment(_weights(mixture, y_BH, weight_B))
     adjustment = replace(adjustment, climatology=_climatology_share(mixture, adjustment, y_BH, weight_B))
     _, quantiles_BHQ = combine(mixture, adjustment)
-    calibrated = replace(adjustment, levels_KGQ=_calibrated_levels(quantiles_BHQ, y_BH, mixture.memory_BM))
+    calibrated = replace(adjustment, levels_NGQ=_calibrated_levels(quantiles_BHQ, y_BH, mixture.memory_BM))
     rounded = replace(calibrated, whole_units=True)
     found = min(
         (adjustment, calibrated, rounded, replace(adjustment, whole_units=True)),
@@ -118,15 +118,6 @@ def loss(quantiles_BHQ: Floats, y_BH: Floats, weight_B: Floats) -> float:
     seen_BH = np.isfinite(y_BH)
     total = (np.where(seen_BH, pinball_BH, 0.0).sum(axis=1) * weight_B).sum()
     return float(total / max(seen_BH.sum(), 1))
-
-
-def kinds(memory_BM: Floats) -> NDArray[np.int64]:
-    """Of each window its kind (an index of KINDS), by the share of days with sales over its last half year."""
-    recent_BM = memory_BM[:, -182:]
-    seen_B = np.isfinite(recent_BM).sum(axis=1)
-    share_B = (np.nan_to_num(recent_BM) > 0).sum(axis=1) / np.maximum(seen_B, 1)
-    kind_B: NDArray[np.int64] = np.digitize(share_B, (0.3, 0.8))
-    return kind_B
 
 
 def sells_whole_units(memory_BM: Floats) -> NDArray[np.bool_]:
@@ -172,24 +163,24 @@ def _calibrated_levels(quantiles_BHQ: Floats, y_BH: Floats, memory_BM: Floats) -
     """For each level asked the level to read, so that as many days fall below as should; drawn back where days are few."""
     rng = np.random.default_rng(0)
     level_BH = np.where(np.isfinite(y_BH), pit(y_BH, quantiles_BHQ, np.array(LEVELS), rng), np.nan)
-    kind_B = kinds(memory_BM)
-    levels_KGQ = np.empty((len(KINDS), len(STRETCHES), len(LEVELS)))
-    for kind in range(len(KINDS)):
+    segment_B = segments_of(memory_BM)
+    levels_NGQ = np.empty((len(SEGMENTS), len(STRETCHES), len(LEVELS)))
+    for segment in range(len(SEGMENTS)):
         for stretch, days in enumerate(_stretches(y_BH.shape[1])):
-            came_in = level_BH[kind_B == kind][:, days]
+            came_in = level_BH[segment_B == segment][:, days]
             came_in = came_in[np.isfinite(came_in)]
             share = came_in.size / (came_in.size + CALIBRATION_PRIOR)
             right_Q = np.quantile(came_in, LEVELS) if came_in.size else np.array(LEVELS)
-            levels_KGQ[kind, stretch] = np.array(LEVELS) + share * (right_Q - np.array(LEVELS))
-    return np.clip(levels_KGQ, LEVELS[0], LEVELS[-1])
+            levels_NGQ[segment, stretch] = np.array(LEVELS) + share * (right_Q - np.array(LEVELS))
+    return np.clip(levels_NGQ, LEVELS[0], LEVELS[-1])
 
 
-def _at_levels(quantiles_BHQ: Floats, kind_B: NDArray[np.int64], levels_KGQ: Doubles) -> Floats:
+def _at_levels(quantiles_BHQ: Floats, segment_B: NDArray[np.int64], levels_NGQ: Doubles) -> Floats:
     out_BHQ = np.empty_like(quantiles_BHQ)
-    for kind in range(len(KINDS)):
-        rows = np.flatnonzero(kind_B == kind)
+    for segment in range(len(SEGMENTS)):
+        rows = np.flatnonzero(segment_B == segment)
         for stretch, days in enumerate(_stretches(quantiles_BHQ.shape[1])):
-            out_BHQ[rows, days] = interpolate_levels(quantiles_BHQ[rows, days], LEVELS, levels_KGQ[kind, stretch])
+            out_BHQ[rows, days] = interpolate_levels(quantiles_BHQ[rows, days], LEVELS, levels_NGQ[segment, stretch])
     return out_BHQ
 
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 Values = NDArray[np.floating[Any]]
 SMALLEST_SCALE = 1e-9
+SMALLEST_STEP = 1e-8
+TIE = 1e-6
+"""Sales and a quantile that differ by no more, in units, count as equal."""
 
 
 def mse(y_SH: Values, mean_SH: Values) -> float:
@@ -55,7 +58,7 @@ def rmsse(y_SH: Values, mean_SH: Values, step_S: Doubles) -> float:
     count_S = np.isfinite(square_SH).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_S = np.where(count_S > 0, np.nansum(square_SH, axis=1) / count_S, np.nan)
-    return _mean(np.sqrt(mean_S / np.maximum(step_S, 1e-8)))
+    return _mean(np.sqrt(mean_S / np.maximum(step_S, SMALLEST_STEP)))
 
 
 def bias(y_SH: Values, mean_SH: Values) -> float:
@@ -72,7 +75,14 @@ def coverage(y_SH: Values, quantiles_SHQ: Values) -> tuple[Doubles, Doubles]:
     if not len(y_N):
         nothing = np.full(q_NQ.shape[1], np.nan)
         return nothing, nothing
-    return (y_N[:, None] < q_NQ - 1e-6).mean(axis=0), (y_N[:, None] <= q_NQ + 1e-6).mean(axis=0)
+    below_NQ, to_NQ = hits(y_N, q_NQ)
+    return below_NQ.mean(axis=0), to_NQ.mean(axis=0)
+
+
+def hits(y: Values, quantiles: Values) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether sales (…) lie strictly below, and at or below, each level's quantile (…, Q); never for a missing day."""
+    q = _wide(quantiles)
+    return _wide(y)[..., None] < q - TIE, _wide(y)[..., None] <= q + TIE
 
 
 def pinball(y_SH: Values, quantiles_SHQ: Values, levels_Q: Doubles) -> Doubles:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.cli import learn, run, show
+from app.cli.backtest import backtest
 from app.cli.client import Client, fail, print_json, told
 from app.cli.learn import Json
 
@@ -27,6 +28,7 @@ app.command()(run.migrate)
 app.add_typer(run.keys, name="keys")
 app.command()(learn.train)
 app.command()(learn.update)
+app.command()(backtest)
 app.add_typer(learn.jobs, name="jobs")
 app.add_typer(learn.models, name="models")
 

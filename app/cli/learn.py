@@ -28,7 +28,7 @@ def train(
     """Train a network on all sales and, unless told otherwise, promote it by merit."""
     body: dict[str, Any] = {"kind": "train", "model": model, "promote": promote}
     with told() as client:
-        _run(client, body | dict(_parse(pair) for pair in setting), detach=detach, as_json=as_json)
+        _run(client, body | parsed_settings(setting), detach=detach, as_json=as_json)
 
 
 def update(detach: Detach = False, as_json: Json = False) -> None:
@@ -137,16 +137,29 @@ def _run(client: Client, body: dict[str, Any], *, detach: bool, as_json: bool) -
 def _finish(client: Client, job: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(job)
+    ended_well(job)
+    if as_json:
+        return
+    if job["kind"] == "backtest":
+        show.backtest(client.get(f"/v1/training-jobs/{job['id']}/backtest"))
+    elif job.get("model_version") is None:
+        typer.echo(f"job {job['id']} succeeded without a new version")
+    else:
+        show.metrics(client.get(f"/v1/models/{job['model_version']}"))
+
+
+def ended_well(job: dict[str, Any]) -> dict[str, Any]:
+    """The job, unless it failed or was cancelled: then the command ends with the reason."""
     if job["status"] == "failed":
         fail(f"job {job['id']} failed: {job['error']['detail']}")
     if job["status"] == "cancelled":
         fail(f"job {job['id']} was cancelled")
-    if as_json:
-        return
-    if job.get("model_version") is None:
-        typer.echo(f"job {job['id']} succeeded without a new version")
-    else:
-        show.metrics(client.get(f"/v1/models/{job['model_version']}"))
+    return job
+
+
+def parsed_settings(pairs: list[str]) -> dict[str, Any]:
+    """What `--set NAME=VALUE` adds to a request."""
+    return dict(_parse(pair) for pair in pairs)
 
 
 def _changed(path: str, body: dict[str, Any], *, as_json: bool) -> None:

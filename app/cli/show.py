@@ -37,6 +37,44 @@ def metrics(model: Mapping[str, Any]) -> None:
     console.print(model["decision"])
 
 
+def backtest(found: Mapping[str, Any]) -> None:
+    """A backtest: all metrics overall, then the WQL of each segment, stretch of days ahead and window."""
+    what = found["model"] if found["model_version"] is None else f"version {found['model_version']} ({found['model']})"
+    overall: Mapping[str, Any] = found["overall"]["scores"]
+    title = f"{what} over {len(found['windows'])} windows of {found['horizon']} days, {found['step']} apart"
+    _scores(
+        title,
+        ["", *(name.upper() for name in METRICS)],
+        [[_source(source, found), *(_score(values[name]) for name in METRICS)] for source, values in overall.items()],
+    )
+    parts = [(part["segment"], part) for part in found["segments"]]
+    parts += [(f"days {part['days']}", part) for part in found["horizons"]]
+    parts += [(f"from {part['cutoff']}" + " (twin)" * (part["weights"] == "twin"), part) for part in found["windows"]]
+    _scores(
+        "WQL",
+        ["", "forecasts", *(_source(source, found) for source in overall)],
+        [
+            [name, str(part["forecasts"]), *(_score(part["scores"][source]["wql"]) for source in overall)]
+            for name, part in parts
+        ],
+    )
+    console.print(f"{found['outcome']} {found['note']}")
+
+
+def _source(name: str, found: Mapping[str, Any]) -> str:
+    return str(found["model"]) if name == "model" else name.replace("_", " ")
+
+
+def _scores(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of figures that fits a terminal of 80 columns."""
+    shown = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+    for number, column in enumerate(columns):
+        shown.add_column(column, justify="right" if number else "left", no_wrap=not number)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+
+
 def forecast_table(forecast: Mapping[str, Any]) -> None:
     levels = list(forecast["forecast"][0]["quantiles"]) if forecast["forecast"] else []
     rows = [

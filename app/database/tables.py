@@ -267,7 +267,7 @@ jobs = Table(
     _timestamp("started_at"),
     _timestamp("finished_at"),
     _timestamp("updated_at", nullable=False, default_now=True),
-    CheckConstraint("kind IN ('train', 'update')", name="kind"),
+    CheckConstraint("kind IN ('train', 'update', 'backtest')", name="kind"),
     CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
     CheckConstraint("(status = 'running') = (lease_expires_at IS NOT NULL)", name="lease_while_running"),
     CheckConstraint("(status = 'running') = (worker IS NOT NULL)", name="worker_while_running"),
@@ -277,6 +277,11 @@ jobs = Table(
     ),
     CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="error_when_failed"),
     CheckConstraint("(status = 'succeeded') = (result IS NOT NULL)", name="result_when_succeeded"),
+    CheckConstraint(
+        "kind <> 'backtest' OR status <> 'succeeded'"
+        " OR coalesce(result #>> '{table,sha256}' ~ '^[0-9a-f]{64}$', false)",
+        name="backtest_has_table",
+    ),
     CheckConstraint("NOT (status = 'queued' AND cancel_requested)", name="cancelled_while_queued"),
     CheckConstraint("attempt >= 0", name="attempt_range"),
     CheckConstraint("progress BETWEEN 0 AND 1", name="progress_range"),

@@ -25,15 +25,15 @@ ARROW = "application/vnd.apache.arrow.stream"
 FORMATS = (JSON, NDJSON, CSV, PARQUET, ARROW)
 
 
-def chosen_format(accept: str | None) -> str:
-    """The format that an `Accept` header likes best; JSON when it does not say. Raises Problem 406."""
+def chosen_format(accept: str | None, formats: Sequence[str] = FORMATS) -> str:
+    """Which of the formats an `Accept` header likes best; JSON when it does not say. Raises Problem 406."""
     if accept is None or accept in ("*/*", JSON) or not accept.strip():
         return JSON
     ranges = [_media_range(part) for part in accept.split(",") if part.strip()]
-    quality = {name: _quality(name, ranges) for name in FORMATS}
-    best = max(FORMATS, key=lambda name: quality[name])
+    quality = {name: _quality(name, ranges) for name in formats}
+    best = max(formats, key=lambda name: quality[name])
     if quality[best] <= 0:
-        raise Problem("not_acceptable", f"This route answers in {', '.join(FORMATS)}, not in {accept!r}.")
+        raise Problem("not_acceptable", f"This route answers in {', '.join(formats)}, not in {accept!r}.")
     return best
 
 

@@ -1,7 +1,8 @@
 """The process that trains: reads the panel, trains or updates, scores the champion, saves the artifact, tells its parent.
 
-It publishes nothing and holds no connection while it works. It lives only as long as its parent: the kernel kills it with
-the parent, and so does the end of its stdin. The parent's side is in process.py, which also says what goes over the pipes.
+Or it backtests (backtesting.py). It publishes nothing and holds no connection while it works. It lives only as long as its
+parent: the kernel kills it with the parent, and so does the end of its stdin. The parent's side is in process.py, which also
+says what goes over the pipes.
 """
 
 import asyncio
@@ -21,13 +22,15 @@ import torch
 
 from app.database.engine import Database
 from app.errors import Problem
+from app.jobs.backtesting import backtested
 from app.jobs.publication import described
-from app.jobs.task import Champion, Reading, panel_for, read_task
+from app.jobs.task import Champion, Reading, panel_for, read_task, training_config
 from app.registry.artifacts import ArtifactDamaged, save
 from app.registry.serving import load_forecaster
 from app.registry.store import Candidate, TrainedOn
 from app.sales.panel import TrainingData
 from app.telemetry import configure_logging
+from models.backtest import NoWindow
 from models.checkpoint import serialise
 from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
@@ -35,7 +38,7 @@ from models.heldout import NotEnoughHistory, compare
 from models.online import NothingNew, UpdateConfig, update
 from models.panel import Panel
 from models.training import Progress, Report, TimeLimitReached, Trained, train
-from models.training_config import RANGES, ConfigError, TrainingConfig
+from models.training_config import ConfigError
 
 log = structlog.get_logger()
 
@@ -97,10 +100,10 @@ def own_stdout() -> BinaryIO:
 def last_word(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Do the work; what the parent is told of its end. What is not foreseen here ends the process with its traceback."""
     try:
-        return {"type": "trained", "candidate": described(work(task, tell))}
+        return work(task, tell)
     except NothingNew as error:
         return {"type": "nothing_new", "detail": str(error)}
-    except (NotEnoughHistory, NonFiniteLoss, ConfigError) as error:
+    except (NotEnoughHistory, NoWindow, NonFiniteLoss, ConfigError) as error:
         return _failed("not_trainable", str(error))
     except TimeLimitReached as error:
         return _failed("time_limit", str(error))
@@ -117,22 +120,24 @@ def _failed(code: str, detail: str) -> dict[str, Any]:
     return {"type": "failed", "code": code, "detail": detail}
 
 
-def work(task: dict[str, Any], tell: Tell) -> Candidate:
-    """Train or update on all sales, and save what came of it."""
+def work(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Train, update or backtest on all sales, and save what came of it; the last word about it."""
     report = reporter(tell)
     report(Progress(0.0, 0, 0, None, None, None, "reading"))
     reading = asyncio.run(_read(task))
     if reading.data is None:
         raise NotEnoughHistory("There are no sales to learn from; post some first.")
+    if task["kind"] == "backtest":
+        return {"type": "backtested", "result": backtested(task, reading.data.panel, reading.judged, report)}
     do = _train if task["kind"] == "train" else _update
     trained = do(task, reading.data.panel, reading.champion, report)
-    return _saved(task, reading.data, reading.champion, trained)
+    return {"type": "trained", "candidate": described(_saved(task, reading.data, reading.champion, trained))}
 
 
 async def _read(task: dict[str, Any]) -> Reading:
     database = Database(task["database_url"], pool_size=1)
     try:
-        return await read_task(database)
+        return await read_task(database, version=task["request"].get("model_version"))
     finally:
         await database.close()
 
@@ -182,17 +187,6 @@ def reporter(tell: Tell) -> Report:
         )
 
     return report
-
-
-def training_config(request: dict[str, Any], panel: Panel) -> TrainingConfig:
-    given: dict[str, Any] = {name: request[name] for name in RANGES if request.get(name) is not None}
-    return TrainingConfig(
-        model=request["model"],
-        loss=request["loss"],
-        known=tuple(panel.known),
-        past=tuple(panel.past),
-        **given,
-    )
 
 
 def _saved(task: dict[str, Any], data: TrainingData, champion: Champion | None, trained: Trained) -> Candidate:

@@ -1,10 +1,11 @@
 """Routes of training jobs: each parses, calls one function, answers."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response, StreamingResponse
@@ -12,16 +13,25 @@ from starlette.responses import Response, StreamingResponse
 from app.auth import Caller, require
 from app.database.engine import Database
 from app.errors import Problem
+from app.forecasts.formats import JSON, PARQUET, chosen_format
 from app.http.idempotency import once
 from app.http.openapi import problems
 from app.http.pagination import PageQuery
 from app.http.requests import Route
-from app.jobs import store
+from app.jobs import results, store
+from app.jobs.backtest_schemas import Backtest
 from app.jobs.events import EVENTS, NO_CACHE, LastEventId, event_stream
 from app.jobs.schemas import ENDED, Job, JobRequest, Jobs, JobWithHistory, Kind, Status
 
 router = APIRouter(prefix="/v1", route_class=Route, tags=["training"])
 
+BACKTEST: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "What was found, in the format that `Accept` likes best",
+        "content": {PARQUET: {"schema": {"type": "string", "format": "binary"}}},
+        "headers": {"Content-Disposition": {"description": "A file name, for Parquet.", "schema": {"type": "string"}}},
+    }
+}
 Reader = Annotated[Caller, Depends(require("models:read"))]
 Shown = TypeVar("Shown")
 Writer = Annotated[Caller, Depends(require("models:write"))]
@@ -31,12 +41,13 @@ Writer = Annotated[Caller, Depends(require("models:write"))]
     "/training-jobs",
     status_code=202,
     response_model=Job,
-    responses=problems(400, 409, 415),
-    summary="Train a network, or update the champion",
+    responses=problems(400, 404, 409, 415),
+    summary="Train a network, update the champion, or backtest",
 )
 async def post_job(request: Request, caller: Writer, asked: JobRequest) -> Response:
     async def effect(connection: AsyncConnection) -> Response:
-        job = await store.add_job(connection, asked.filled_in(), key_id=caller.key_id)
+        wanted = await store.filled_in(connection, asked)
+        job = await store.add_job(connection, wanted, key_id=caller.key_id)
         return _answer(job, 202, headers={"Location": f"/v1/training-jobs/{job.id}"})
 
     return await once(request, caller, effect)
@@ -75,6 +86,31 @@ async def get_events(request: Request, _caller: Reader, job_id: str, last_event_
         return Response(status_code=204)
     events = event_stream(request, job, seen=last_event_id)
     return StreamingResponse(events, media_type="text/event-stream", headers=NO_CACHE)
+
+
+@router.get(
+    "/training-jobs/{job_id}/backtest",
+    response_model=Backtest,
+    responses=problems(404, 406, 409) | BACKTEST,
+    summary="Read what a backtest found",
+)
+async def get_backtest(
+    request: Request, _caller: Reader, job_id: str, accept: Annotated[str | None, Header()] = None
+) -> Response:
+    """In JSON the summary: overall, by segment, by days ahead and by window. In Parquet a row for every source, series, window
+    and stretch of days ahead, whose sums give any other aggregate (docs/models.md).
+    """
+    media_type = chosen_format(accept, (JSON, PARQUET))
+    job = parsed(job_id)
+    async with _database(request).transaction() as connection:
+        found = _found(await store.read_backtest(connection, job), job_id)
+    headers = {"Vary": "Accept"}
+    if media_type == JSON:
+        return _answer(found, headers=headers)
+    location: str = request.app.state.settings.artifacts_location
+    table = await asyncio.to_thread(results.load, location, found.table.sha256)
+    headers["Content-Disposition"] = f'attachment; filename="backtest-{job}.parquet"'
+    return Response(table, media_type=PARQUET, headers=headers)
 
 
 @router.post(

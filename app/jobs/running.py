@@ -47,7 +47,7 @@ PASSING = (
 class Outcome:
     """How a job's attempt ended; `word` is the child's last message, `problem` what a failed job keeps."""
 
-    kind: Literal["trained", "nothing_new", "failed", "passing", "cancelled", "lost", "stopped"]
+    kind: Literal["trained", "backtested", "nothing_new", "failed", "passing", "cancelled", "lost", "stopped"]
     word: dict[str, Any] | None = None
     problem: Problem | None = None
 
@@ -181,7 +181,7 @@ class RunningJob:
         before = time.monotonic()
         if before >= ends:
             return Outcome("lost")
-        if self._stop.is_set() and outcome.kind == "trained":
+        if self._stop.is_set() and outcome.kind in ("trained", "backtested"):
             outcome = Outcome("stopped")  # whoever takes it next publishes
         try:
             async with asyncio.timeout(ends - before):
@@ -225,6 +225,8 @@ class RunningJob:
         assert outcome.word is not None
         if outcome.kind == "nothing_new":
             return await queue.succeed(connection, self.ours, {"version": None, "outcome": outcome.word["detail"]})
+        if outcome.kind == "backtested":
+            return await queue.succeed(connection, self.ours, {"version": None, **outcome.word["result"]})
         return await queue.succeed(
             connection, self.ours, await publish(connection, self.ours, outcome.word["candidate"])
         )

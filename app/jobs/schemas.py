@@ -1,15 +1,19 @@
 """What a caller may ask of training, and what a job looks like. Ranges and defaults are the engine's own table."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
+from app.errors import Problem
 from app.http.openapi import ProblemBody
+from app.registry.schemas import MAX_VERSION
 from models.training_config import RANGES, ConfigError, Model, TrainingConfig
 
-Kind = Literal["train", "update"]
+Kind = Literal["train", "update", "backtest"]
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Promote = Literal["auto", "never", "always"]
 ENDED: frozenset[Status] = frozenset({"succeeded", "failed", "cancelled"})
@@ -31,20 +35,12 @@ _PROMOTE: Any = Field(
 )
 
 
-class TrainRequest(BaseModel):
-    """Train a new network on all sales."""
+class NetworkRequest(BaseModel):
+    """Which network to train, and how: what a training and a backtest of a fresh network share."""
 
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        title="Train",
-        json_schema_extra={"examples": [{"model": "lstm", "horizon": 28, "max_seconds": 600}]},
-    )
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["train"] = "train"
     model: Model = Field(description="which network; ensemble: several of them, answering together")
-    promote: Promote = _PROMOTE
     loss: Literal["pinball", "mse", "mae"] = Field(
         "pinball", description="what training minimises; mse and mae: a point head"
     )
@@ -63,7 +59,7 @@ class TrainRequest(BaseModel):
     max_seconds: float = _number("max_seconds")
 
     @model_validator(mode="after")
-    def _agrees(self) -> "TrainRequest":
+    def _agrees(self) -> "NetworkRequest":
         try:
             self.config().members()
         except ConfigError as error:
@@ -77,9 +73,19 @@ class TrainRequest(BaseModel):
         return self.model_dump() | same | {"seed": self.seed}
 
     def config(self) -> TrainingConfig:
-        return TrainingConfig(
-            model=self.model, **self.model_dump(exclude={"kind", "model", "promote"}, exclude_none=True)
-        )
+        how = self.model_dump(include={*NetworkRequest.model_fields} - {"model"}, exclude_none=True)
+        return TrainingConfig(model=self.model, **how)
+
+
+class TrainRequest(NetworkRequest):
+    """Train a new network on all sales."""
+
+    model_config = ConfigDict(
+        title="Train", json_schema_extra={"examples": [{"model": "lstm", "horizon": 28, "max_seconds": 600}]}
+    )
+
+    kind: Literal["train"] = "train"
+    promote: Promote = _PROMOTE
 
 
 class UpdateRequest(BaseModel):
@@ -104,17 +110,80 @@ class UpdateRequest(BaseModel):
         return self.model_dump()
 
 
+_WINDOWS: Any = Field(5, ge=1, le=52, description="cutoffs to forecast from, counted back from the newest day of sales")
+_STEP: Any = Field(28, ge=1, le=365, description="days between two cutoffs")
+
+
+class BacktestRequest(NetworkRequest):
+    """Train a fresh network on what precedes the first window, and score its forecasts from every cutoff."""
+
+    model_config = ConfigDict(
+        title="Backtest of a fresh network",
+        json_schema_extra={
+            "examples": [{"kind": "backtest", "model": "lstm", "horizon": 28, "windows": 5, "step": 28}]
+        },
+    )
+
+    kind: Literal["backtest"]
+    windows: int = _WINDOWS
+    step: int = _STEP
+
+
+def _not_both(_value: object) -> NoReturn:
+    raise PydanticCustomError("model_and_version", "give either model or model_version, not both")
+
+
+class VersionBacktestRequest(BaseModel):
+    """Score a version's forecasts on the windows that it, or its twin before the refit, has not learned from."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        title="Backtest of a version",
+        json_schema_extra={"examples": [{"kind": "backtest", "model_version": 7, "windows": 5, "step": 28}]},
+    )
+
+    kind: Literal["backtest"]
+    model_version: int = Field(ge=1, le=MAX_VERSION, description="the version to judge, as it is")
+    model: SkipJsonSchema[Annotated[None, BeforeValidator(_not_both)]] = Field(None, exclude=True)
+    horizon: int | None = Field(
+        None,
+        ge=RANGES["horizon"].low,
+        le=RANGES["horizon"].high,
+        description="days ahead that are forecast, at most the version's; by default the version's",
+    )
+    windows: int = _WINDOWS
+    step: int = _STEP
+    max_seconds: float = _number("max_seconds")
+
+    def filled_in(self, version_horizon: int) -> dict[str, Any]:
+        """The request with the version's horizon where none was asked for. Raises Problem 422 for one past it."""
+        horizon = version_horizon if self.horizon is None else self.horizon
+        if horizon > version_horizon:
+            detail = f"Version {self.model_version} goes {version_horizon} days ahead, not {horizon}."
+            entry = {"row": None, "field": "horizon", "code": "horizon_too_long", "detail": detail}
+            raise Problem("invalid_request", detail, errors=[entry])
+        return self.model_dump() | {"horizon": horizon}
+
+
 def _kind_of(body: object) -> str:
-    kind = body.get("kind", "train") if isinstance(body, dict) else getattr(body, "kind", "train")
-    return f"<{kind}>"
+    def given(name: str, default: object = None) -> object:
+        return body.get(name, default) if isinstance(body, dict) else getattr(body, name, default)
+
+    kind = given("kind", "train")
+    return "<backtest of a version>" if kind == "backtest" and given("model_version") is not None else f"<{kind}>"
 
 
 JobRequest = Annotated[
-    Annotated[TrainRequest, Tag("<train>")] | Annotated[UpdateRequest, Tag("<update>")],
+    Annotated[TrainRequest, Tag("<train>")]
+    | Annotated[UpdateRequest, Tag("<update>")]
+    | Annotated[BacktestRequest, Tag("<backtest>")]
+    | Annotated[VersionBacktestRequest, Tag("<backtest of a version>")],
     Discriminator(
         _kind_of,
         custom_error_type="unknown_kind",
-        custom_error_message="kind must be train (the default) or update",
+        custom_error_message="kind must be train (the default), update or backtest",
     ),
 ]
 

@@ -5,16 +5,24 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert, select, tuple_
+from sqlalchemy import ColumnElement, insert, select, tuple_
 from sqlalchemy import update as update_rows
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import case, func, literal
 
 from app.database.tables import jobs
+from app.errors import Problem
+from app.jobs.backtest_schemas import Backtest
 from app.jobs.queue import wake
-from app.jobs.schemas import Job, JobWithHistory
+from app.jobs.schemas import Job, JobRequest, JobWithHistory, VersionBacktestRequest
+from app.registry.promotions import refuse_removed
+from app.registry.store import read_model
 
-_SHOWN = [column for column in jobs.c if column.name not in ("epochs", "key_id", "worker")]
+_SHOWN: list[ColumnElement[Any]] = [
+    column for column in jobs.c if column.name not in ("epochs", "key_id", "worker", "result")
+]
+_SHOWN.append(jobs.c.result.op("-", return_type=JSONB)("backtest").label("result"))  # which is long, and read alone
 
 
 class Moment(NamedTuple):
@@ -22,6 +30,18 @@ class Moment(NamedTuple):
 
     job: Job
     event_id: str
+
+
+async def filled_in(connection: AsyncConnection, asked: JobRequest) -> dict[str, Any]:
+    """What was asked for with every default, as the job keeps it.
+
+    Raises Problem for a backtest of a version that does not exist, has lost its artifact, or does not go as far ahead.
+    """
+    if not isinstance(asked, VersionBacktestRequest):
+        return asked.filled_in()
+    model = await read_model(connection, asked.model_version)
+    await refuse_removed(connection, asked.model_version)
+    return asked.filled_in(model["horizon"])
 
 
 async def add_job(connection: AsyncConnection, request: dict[str, Any], *, key_id: int | None) -> Job:
@@ -35,6 +55,26 @@ async def add_job(connection: AsyncConnection, request: dict[str, Any], *, key_i
 async def read_job(connection: AsyncConnection, job_id: UUID) -> JobWithHistory | None:
     row = (await connection.execute(select(*_SHOWN, jobs.c.epochs).where(jobs.c.id == job_id))).mappings().one_or_none()
     return None if row is None else JobWithHistory(**_job(row).model_dump(), history=row["epochs"])
+
+
+async def read_backtest(connection: AsyncConnection, job_id: UUID) -> Backtest | None:
+    """The result of a backtest; None when there is no such job.
+
+    Raises Problem `not_found` for a job of another kind, `conflict` for one that has not ended well.
+    """
+    columns = (jobs.c.kind, jobs.c.status, jobs.c.error, jobs.c.result)
+    row = (await connection.execute(select(*columns).where(jobs.c.id == job_id))).one_or_none()
+    if row is None:
+        return None
+    if row.kind != "backtest":
+        raise Problem("not_found", f"The job {str(job_id)!r} is no backtest, but of the kind {row.kind}.")
+    if row.status != "succeeded":
+        why = {
+            "failed": f"has failed: {(row.error or {}).get('detail')}",
+            "cancelled": "was cancelled, so it has no result.",
+        }.get(row.status, f"is {row.status}; its result is there once it has succeeded.")
+        raise Problem("conflict", f"The backtest {why}")
+    return Backtest(id=job_id, outcome=row.result["outcome"], table=row.result["table"], **row.result["backtest"])
 
 
 async def read_moment(connection: AsyncConnection, job_id: UUID) -> Moment | None:

@@ -1,16 +1,20 @@
-"""What a training child reads from the database before it works: the panel of all sales, and which version is champion."""
+"""What a training child reads from the database before it works: all sales as a panel, and the versions it needs."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
+from app.registry.promotions import refuse_removed
+from app.registry.store import read_model
 from app.sales.covariates import hold
 from app.sales.panel import TrainingData, read_panel
 from models.forecaster import Forecaster
 from models.panel import Floats, Panel
+from models.training_config import RANGES, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -21,16 +25,27 @@ class Champion:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that was sold, None when there are no sales at all, and the champion of the same moment."""
+    """All that was sold, None when there are no sales at all, and the champion of the same moment.
+
+    `judged` is the version that a backtest asks for: its number and the address of its artifact.
+    """
 
     data: TrainingData | None
     champion: Champion | None
+    judged: tuple[int, str] | None = None
 
 
-async def read_task(database: Database) -> Reading:
-    """Read everything in one snapshot."""
+async def read_task(database: Database, *, version: int | None = None) -> Reading:
+    """Read everything in one snapshot. Raises Problem `artifact_damaged` where the version's artifact was removed."""
     async with database.snapshot() as connection:
-        return Reading(await read_panel(connection), await _champion(connection))
+        judged = None if version is None else (version, await _address(connection, version))
+        return Reading(await read_panel(connection), await _champion(connection), judged)
+
+
+async def _address(connection: AsyncConnection, version: int) -> str:
+    model = await read_model(connection, version)
+    await refuse_removed(connection, version)
+    return str(model["artifact_sha256"])
 
 
 async def _champion(connection: AsyncConnection) -> Champion | None:
@@ -39,6 +54,18 @@ async def _champion(connection: AsyncConnection) -> Champion | None:
     )
     row = found.one_or_none()
     return None if row is None else Champion(row.version, row.artifact_sha256)
+
+
+def training_config(request: dict[str, Any], panel: Panel) -> TrainingConfig:
+    """What a request for a training asks for, with all covariates that there are."""
+    given: dict[str, Any] = {name: request[name] for name in RANGES if request.get(name) is not None}
+    return TrainingConfig(
+        model=request["model"],
+        loss=request["loss"],
+        known=tuple(panel.known),
+        past=tuple(panel.past),
+        **given,
+    )
 
 
 def panel_for(forecaster: Forecaster, panel: Panel) -> Panel:

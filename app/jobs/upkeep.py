@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.config import Settings
 from app.database.engine import Database
 from app.http.idempotency import remove_old_answers
+from app.jobs.retention import remove_old_backtests
 from app.registry.retention import remove_old_artifacts
 
 log = structlog.get_logger()
@@ -64,18 +65,19 @@ async def keep_house(database: Database, settings: Settings) -> None:
         jobs = await remove_old_jobs(connection, settings.job_days)
         answers = await remove_old_answers(connection, settings.idempotency_hours)
         workers = await remove_gone_workers(connection)
+    backtests = await remove_old_backtests(database, settings)
     await remove_old_artifacts(database, settings)
     files = await asyncio.to_thread(remove_spool_leftovers, settings.spool_folder)
-    log.info("house_kept", jobs=jobs, answers=answers, workers=workers, spool_files=files)
+    log.info("house_kept", jobs=jobs, backtests=backtests, answers=answers, workers=workers, spool_files=files)
 
 
 async def remove_old_jobs(connection: AsyncConnection, days: float) -> int:
-    """Forget jobs that ended more than `days` ago; returns how many."""
+    """Forget jobs that ended more than `days` ago; returns how many. Backtests with a table are retention.py's."""
     # A scheduled job must outlive its day, or the schedule would make it again.
     result = await connection.execute(
         text("""
         DELETE FROM jobs WHERE finished_at < now() - make_interval(secs => :seconds)
-        AND (scheduled_for IS NULL OR scheduled_for < current_date - 2)"""),
+        AND (scheduled_for IS NULL OR scheduled_for < current_date - 2) AND result #>> '{table,sha256}' IS NULL"""),
         {"seconds": days * 86_400},
     )
     return result.rowcount

@@ -26,7 +26,7 @@ from app.errors import Problem
 FORMAT = 1
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NAME = re.compile(r"([0-9a-f]{64})\.(json|safetensors)")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.(?:json|safetensors)\.[0-9a-f]{32}\.tmp")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.(?:json|safetensors|parquet)\.[0-9a-f]{32}\.tmp")
 
 
 class ArtifactDamaged(Problem):
@@ -61,7 +61,7 @@ def save(location: str, weights: bytes, description: dict[str, Any], *, job_id: 
     }
     document = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     artifact = Artifact(_sha256(document), len(document) + len(weights))
-    store = _Store(location)
+    store = Store(location)
     files = _files(artifact.sha256)
     try:
         # The JSON first: whatever is left of a save that was killed then names the job it came from.
@@ -69,7 +69,7 @@ def save(location: str, weights: bytes, description: dict[str, Any], *, job_id: 
         store.write(files.weights, weights)
     except OSError as error:
         _take_back(store, files, error)
-        raise _not_written(error) from error
+        raise not_written(error) from error
     return artifact
 
 
@@ -78,7 +78,7 @@ def load(location: str, sha256: str) -> tuple[bytes, dict[str, Any]]:
 
     Raises ArtifactMissing or ArtifactDamaged, which name the file, or Problem `unavailable`.
     """
-    store = _Store(location)
+    store = Store(location)
     files = _files(sha256)
     document = store.read(files.description)
     if _sha256(document) != sha256:
@@ -93,7 +93,7 @@ def load(location: str, sha256: str) -> tuple[bytes, dict[str, Any]]:
 
 
 @contextmanager
-def _reached() -> Iterator[None]:
+def reached() -> Iterator[None]:
     """Turns what a store answers when it cannot be used into a problem."""
     try:
         yield
@@ -101,10 +101,10 @@ def _reached() -> Iterator[None]:
         raise Problem("unavailable", f"The artifact store cannot be used: {error}") from error
 
 
-@_reached()
+@reached()
 def remove(location: str, sha256: str) -> bool:
     """Remove an artifact; returns whether anything was there. Blocking."""
-    store = _Store(location)
+    store = Store(location)
     files = _files(sha256)
     # The JSON last, for the reason it is written first.
     weights_were_there = store.remove(files.weights)
@@ -118,25 +118,25 @@ class Stored(NamedTuple):
     job_id: uuid.UUID | None
 
 
-@_reached()
+@reached()
 def stored(location: str) -> set[str]:
     """The addresses of all artifacts that are there, whole or not. Blocking."""
-    return {match[1] for name in _Store(location).names() if (match := _NAME.fullmatch(name))}
+    return {match[1] for name in Store(location).names() if (match := _NAME.fullmatch(name))}
 
 
-@_reached()
+@reached()
 def older(location: str, addresses: set[str], age: timedelta) -> list[Stored]:
     """Those of the given artifacts that were written longer ago than `age`. Blocking."""
-    store = _Store(location)
+    store = Store(location)
     border = datetime.now(UTC) - age
     found = sorted(sha256 for sha256 in addresses if store.written_before(_files(sha256).description, border))
     return [Stored(sha256, _job_of(store, sha256)) for sha256 in found]
 
 
-@_reached()
+@reached()
 def remove_unfinished(location: str, age: timedelta) -> int:
     """Remove what interrupted saves left under temporary names; returns how many files. Blocking."""
-    store = _Store(location)
+    store = Store(location)
     border = datetime.now(UTC) - age
     old = [name for name in store.names() if _UNFINISHED.fullmatch(name) and store.written_before(name, border)]
     return sum(store.remove(name) for name in old)
@@ -155,14 +155,14 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _job_of(store: "_Store", sha256: str) -> uuid.UUID | None:
+def _job_of(store: "Store", sha256: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(json.loads(store.read(_files(sha256).description))["job_id"])
     except (ValueError, KeyError, TypeError, ArtifactMissing):
         return None  # not written by `save`, or damaged since: nobody can say whose it is
 
 
-def _take_back(store: "_Store", files: _Files, error: OSError) -> None:
+def _take_back(store: "Store", files: _Files, error: OSError) -> None:
     """Remove what a failed save has written. Where that fails as well, the error says so and housekeeping finds it."""
     for name in files:
         try:
@@ -171,15 +171,16 @@ def _take_back(store: "_Store", files: _Files, error: OSError) -> None:
             error.add_note(f"{name} could not be removed either: {also}")
 
 
-def _not_written(error: OSError) -> Problem:
+def not_written(error: OSError) -> Problem:
+    """What a failed write means to whoever asked for it."""
     if error.errno in FULL:
         return Problem("disk_full", f"The artifact could not be written ({error.strerror}); no part of it is used.")
     return Problem("unavailable", f"The artifact store cannot be written to: {error}")
 
 
 @dataclass(frozen=True)
-class _Store:
-    """The files of one location."""
+class Store:
+    """The files of one location; also those of backtests (app/jobs/results.py)."""
 
     location: str
 

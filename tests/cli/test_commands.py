@@ -146,6 +146,28 @@ def test_train_follows_the_job_and_shows_the_version_beside_the_baselines(shelfc
     assert wrong.returncode == 1 and "width" in wrong.stderr
 
 
+def test_backtest_follows_the_job_and_shows_the_scores_of_every_part(shelfcast: Shelfcast, tmp_path: Path) -> None:
+    sales(3, 200, location="train").to_parquet(tmp_path / "sales.parquet", index=False)
+    assert shelfcast("load", str(tmp_path / "sales.parquet")).returncode == 0
+    small = ("--horizon", "7", "--windows", "3", "--step", "7", "--set", "epochs=1", "--set", "width=16")
+    table = tmp_path / "backtest.parquet"
+    shown = shelfcast("backtest", "--model", "lstm", *small, "--out", str(table))
+    assert shown.returncode == 0, shown.stderr
+    for part in ("lstm over 3 windows of 7 days", "seasonal naive", "slow", "days 1-7", "from 2025-07-12"):
+        assert part in shown.stdout, shown.stdout
+    frame = pd.read_parquet(table)
+    assert set(frame["source"]) == {"model", "seasonal_naive", "moving_average", "exponential_smoothing"}
+    job = answer(shelfcast("jobs", "list", "--json"))[0]
+    assert (job["kind"], job["status"], job["model_version"]) == ("backtest", "succeeded", None)
+    assert job["outcome"] in shelfcast("jobs", "watch", job["id"]).stdout.replace("\n", " ")
+    wrong = shelfcast("backtest", "--model-version", "77")
+    assert wrong.returncode == 1 and "version 77" in wrong.stderr
+    for choice in ((), ("--model", "lstm", "--model-version", "1")):
+        assert "either --model or --model-version" in shelfcast("backtest", *choice).stderr
+    wrong = shelfcast("backtest", "--model", "lstm", "--windows", "53")
+    assert wrong.returncode == 1 and "windows" in wrong.stderr
+
+
 def test_keys_are_made_listed_and_revoked_beside_the_running_service(service: Service, shelfcast: Shelfcast) -> None:
     made = answer(shelfcast("keys", "create", "--name", "erp", "--scopes", "sales:read", "--json"))
     headers = {"Authorization": f"Bearer {made['key']}"}

@@ -31,7 +31,10 @@ ROWS = {
     "locations": "INSERT INTO locations (location, country, timezone) VALUES ('', 'DE', 'Europe/Berlin')",
     "calendar": "INSERT INTO calendar (sku, date, price, covariates) VALUES ('A', '2026-03-01', 1, '{\"rain\": 1}'),"
     " (NULL, '2026-03-01', NULL, '{}')",
-    "jobs": "INSERT INTO jobs (kind, key_id, request) VALUES ('train', 1, '{}')",
+    "jobs": "INSERT INTO jobs (kind, key_id, request, status, attempt, finished_at, result) VALUES"
+    " ('train', 1, '{}', 'queued', 0, NULL, NULL), ('backtest', 1, '{}', 'queued', 0, NULL, NULL),"
+    " ('backtest', 1, '{}', 'succeeded', 1, now(), jsonb_build_object('table',"
+    " jsonb_build_object('sha256', repeat('a', 64))))",
     "workers": "INSERT INTO workers (name) VALUES ('w')",
     "versions": "INSERT INTO versions (version, architecture, kind, horizon, context_length, trained_on, config, metrics,"
     " decision, artifact_sha256, artifact_bytes, job_id) VALUES (1, 'lstm', 'train', 28, 56, '{}', '{}', '{}', 'first',"
@@ -95,6 +98,26 @@ async def test_up_and_down_and_up_again_on_data(database_url: str) -> None:
     await execute(database_url, *ROWS.values())
 
 
+async def test_backtests_go_with_the_schema_that_can_hold_them(database_url: str) -> None:
+    await execute(database_url, *ROWS.values())
+    jobs = "SELECT kind, status FROM jobs ORDER BY kind, status"
+    assert await fetch(database_url, jobs) == [("backtest", "queued"), ("backtest", "succeeded"), ("train", "queued")]
+    await downgrade(database_url, "0001")
+    assert await fetch(database_url, jobs) == [("train", "queued")]
+    backtest = (
+        "INSERT INTO jobs (kind, status, attempt, finished_at, result) VALUES ('backtest', 'succeeded', 1, now(), '%s')"
+    )
+    with pytest.raises(asyncpg.CheckViolationError, match="ck_jobs_kind"):
+        await execute(database_url, backtest % '{"table": {"sha256": "%s"}}' % ("a" * 64))
+    await upgrade(database_url)
+    await asyncio.to_thread(command.check, configuration(database_url))
+    await execute(database_url, backtest % '{"table": {"sha256": "%s"}}' % ("a" * 64))
+    for result in ("{}", '{"table": {}}', '{"table": {"sha256": "../admin.key"}}'):
+        with pytest.raises(asyncpg.CheckViolationError, match="ck_jobs_backtest_has_table"):
+            await execute(database_url, backtest % result)
+    assert await fetch(database_url, jobs) == [("backtest", "succeeded"), ("train", "queued")]
+
+
 async def test_an_upgrade_of_a_current_schema_changes_nothing(database_url: str) -> None:
     await execute(database_url, *ROWS.values())
     before = [await fetch(database_url, f"SELECT * FROM {table}") for table in metadata.tables]
@@ -142,7 +165,8 @@ async def test_a_migration_that_fails_leaves_the_schema_as_it_was(database_url: 
     with pytest.raises(DBAPIError, match="other objects depend on it"):
         await downgrade(database_url, "base")
     assert await objects(database_url) == before
-    assert await fetch(database_url, "SELECT version_num FROM alembic_version") == [(expected_revision(),)]
+    # Each migration is a transaction of its own: those after the one that failed are undone, that one is not.
+    assert await fetch(database_url, "SELECT version_num FROM alembic_version") == [("0001",)]
 
 
 async def test_whether_a_schema_is_current(database: Database, database_url: str) -> None:

@@ -56,7 +56,6 @@ async def test_a_number_out_of_its_range_is_refused_by_name(client: httpx.AsyncC
         ({}, "model"),
         ({"model": None}, "model"),
         ({"model": "arima"}, "model"),
-        ({"kind": "backtest", "model": "lstm"}, "kind"),
         ({"kind": "ensemble"}, "kind"),
         ({"kind": None, "model": "lstm"}, "kind"),
         ({"kind": ["train"], "model": "lstm"}, "kind"),
@@ -88,7 +87,7 @@ async def test_what_is_not_built_yet_is_absent_from_the_document(client: httpx.A
     document = (await client.get("/openapi.json")).json()
     training = str({path: entry for path, entry in document["paths"].items() if "training-jobs" in path})
     schemas = str([document["components"]["schemas"][name] for name in ("TrainRequest", "UpdateRequest", "Job")])
-    for word in ("backtest", "tune", "trials"):
+    for word in ("tune", "trials"):
         assert word not in training + schemas
 
 
