@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.cleaning import Cleaned, Findings, clean, nothing_found
 from models.dependence import dependence_rows, usual_dependence
 from models.fitting import Fit, Schedule, fit_statistics, window_losses
 from models.heldout import HeldOut, NotEnoughHistory, hold_out, judge
@@ -60,6 +61,7 @@ class Trained:
     steps: int
     history: list[dict[str, float]]
     seconds: float
+    findings: Findings
 
 
 def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progress: None) -> Trained:
@@ -71,13 +73,25 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
     resolved = config.resolved()
     held_out = hold_out(panel, horizon=resolved.horizon)
     clock = Clock(resolved.max_seconds, resolved.epochs, report)
+    cleaned = cleaned_for(resolved, panel)
     with torch.random.fork_rng(devices=[]):
-        twin, steps, history = _train_twin(panel, resolved, held_out, clock)
+        twin, steps, history = _train_twin(panel, resolved, held_out, clock, cleaned=cleaned)
         clock.tell("judging", 0.6)
         metrics = judge(twin, panel, held_out.cutoffs)
-        forecaster = _refit(panel, resolved, twin, steps, clock)
+        forecaster = _refit(panel, resolved, twin, steps, clock, cleaned=cleaned)
     clock.tell("done", 1.0)
-    return Trained(forecaster, metrics, steps, history, clock.seconds())
+    findings = nothing_found() if cleaned is None else cleaned.findings
+    return Trained(forecaster, metrics, steps, history, clock.seconds(), findings)
+
+
+def cleaned_for(config: ResolvedConfig, panel: Panel) -> Cleaned | None:
+    """The panel cleaned as the configuration asks, by the covariates that its network knows; None without cleaning.
+
+    One cleaning serves the twin and the refit: no day is judged by a later one.
+    """
+    if config.cleaning == "none":
+        return None
+    return clean(panel, config.cleaning, covariates=(*config.known, *config.past))
 
 
 class Clock:
@@ -109,11 +123,11 @@ class Clock:
 
 
 def _train_twin(
-    panel: Panel, config: ResolvedConfig, held_out: HeldOut, clock: Clock
+    panel: Panel, config: ResolvedConfig, held_out: HeldOut, clock: Clock, *, cleaned: Cleaned | None
 ) -> tuple[Forecaster, int, list[dict[str, float]]]:
     """The network of the first 80 % of days, at its best number of steps, with what validation taught about it."""
     rng = np.random.default_rng(config.seed)
-    network, source, sampler = prepare(panel, config, end=held_out.split)
+    network, source, sampler = prepare(panel, config, end=held_out.split, cleaned=cleaned)
     fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
     pairs = _validation_pairs(panel, held_out, config.horizon, np.random.default_rng(config.seed + 1))
     best, best_loss, best_steps = fit.averaged, float("inf"), 0
@@ -136,10 +150,12 @@ def _train_twin(
     return twin, best_steps, history
 
 
-def _refit(panel: Panel, config: ResolvedConfig, twin: Forecaster, steps: int, clock: Clock) -> Forecaster:
+def _refit(
+    panel: Panel, config: ResolvedConfig, twin: Forecaster, steps: int, clock: Clock, *, cleaned: Cleaned | None
+) -> Forecaster:
     """The same network from the same seed on all days, for the number of steps that was best for the twin."""
     rng = np.random.default_rng(config.seed)
-    network, source, sampler = prepare(panel, config, end=panel.days)
+    network, source, sampler = prepare(panel, config, end=panel.days, cleaned=cleaned)
     fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
     for step in range(steps):
         clock.check("refitting", 0.65 + 0.35 * step / steps)
@@ -151,7 +167,9 @@ def _refit(panel: Panel, config: ResolvedConfig, twin: Forecaster, steps: int, c
     return forecaster
 
 
-def prepare(panel: Panel, config: ResolvedConfig, *, end: int) -> tuple[Network, WindowSource, WindowSampler]:
+def prepare(
+    panel: Panel, config: ResolvedConfig, *, end: int, cleaned: Cleaned | None = None
+) -> tuple[Network, WindowSource, WindowSampler]:
     """A fresh seeded network whose constants are fitted on days before `end`, and its windows."""
     torch.manual_seed(config.seed)
     network = Network(config, series=panel.series)
@@ -162,6 +180,8 @@ def prepare(panel: Panel, config: ResolvedConfig, *, end: int) -> tuple[Network,
         horizon=config.horizon,
         known=config.known,
         past=config.past,
+        cleaning=config.cleaning,
+        cleaned=cleaned,
     )
     sampler = WindowSampler(source.quantity_ST, horizon=config.horizon, end=end)
     if not len(sampler):

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.cleaning import Cleaned
 from models.features import (
     AHEAD_FEATURES,
     CHANNELS_PER_COVARIATE,
@@ -154,8 +155,8 @@ class Forecaster:
         """The numbers by which the network knows these series; UNKNOWN for those it has never seen."""
         return np.array([self._number.get(key, UNKNOWN) for key in keys], dtype=np.int64)
 
-    def source(self, panel: Panel) -> WindowSource:
-        """The panel, ready to cut this forecaster's windows out of it."""
+    def source(self, panel: Panel, *, cleaned: Cleaned | None = None) -> WindowSource:
+        """The panel, ready to cut this forecaster's windows out of it. To learn from it, clean it before."""
         return WindowSource(
             panel,
             self.identities(panel.keys),
@@ -163,6 +164,8 @@ class Forecaster:
             horizon=self.horizon,
             known=self.known,
             past=self.past,
+            cleaning=self.config.cleaning,
+            cleaned=cleaned,
         )
 
     def parameters(self) -> int:
