@@ -24,6 +24,7 @@ from app.errors import Problem
 from app.jobs.publication import described
 from app.jobs.task import Champion, Reading, panel_for, read_task
 from app.registry.artifacts import ArtifactDamaged, save
+from app.registry.quality import parquet_of
 from app.registry.serving import load_forecaster
 from app.registry.store import Candidate, TrainedOn
 from app.sales.panel import TrainingData
@@ -188,6 +189,7 @@ def training_config(request: dict[str, Any], panel: Panel) -> TrainingConfig:
     return TrainingConfig(
         architecture=request["model"],
         loss=request["loss"],
+        cleaning=request["cleaning"],
         known=tuple(panel.known),
         past=tuple(panel.past),
         **{name: request[name] for name in RANGES},
@@ -208,7 +210,9 @@ def _saved(task: dict[str, Any], data: TrainingData, champion: Champion | None, 
         trained_on=TrainedOn(data.cutoff, data.rows, data.panel.series, data.panel.fingerprint()),
         config=forecaster.config.as_dict(),
         metrics=trained.metrics,
-        artifact=save(task["artifacts"], weights, description, job_id=job_id),
+        artifact=save(
+            task["artifacts"], weights, description, job_id=job_id, findings=parquet_of(trained.findings, data)
+        ),
         judged_against=version,
         promote=task["request"]["promote"],
     )

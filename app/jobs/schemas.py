@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from app.http.openapi import ProblemBody
-from models.training_config import RANGES, ConfigError, TrainingConfig
+from models.training_config import RANGES, Cleaning, ConfigError, TrainingConfig
 
 Kind = Literal["train", "update"]
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -47,6 +47,11 @@ class TrainRequest(BaseModel):
     promote: Promote = _PROMOTE
     loss: Literal["pinball", "mse", "mae"] = Field(
         "pinball", description="what training minimises; mse and mae: a point head"
+    )
+    cleaning: Cleaning = Field(
+        "mask",
+        description="what becomes of missing, impossible and out-of-stock days in what the network reads: they stay missing "
+        "(mask) or are filled; the loss never looks at them. none: sales are learned as they were posted",
     )
     horizon: int = _number("horizon")
     context_length: int | None = _number("context_length")
