@@ -123,8 +123,8 @@ async def read_quality(
     """Gaps, closed days, impossible days and days out of stock that were found when a version was trained, and what was
     done about them. Further pages stay with the version of the first one."""
     after = page.after("findings", int, str, str, date, str)
-    version = after[0] if after else model_version
-    if after and (model_version not in (None, version) or not 1 <= version <= MAX_VERSION):
+    version: int | None = after[0] if after else model_version
+    if version is not None and (model_version not in (None, version) or not 1 <= version <= MAX_VERSION):
         raise Problem("invalid_request", "page_token: it belongs to another version; send it to the list it came from.")
     async with _database(request).snapshot() as connection:
         reported = await quality.reported_version(connection, version)

@@ -76,7 +76,7 @@ def clean_memory(quantity_BM: Floats, covariates: Mapping[str, Floats], treatmen
     The oldest REACH days lack some of the history that they would be judged by, so each speaks for itself alone there and
     in training: days out of stock are missing, nothing else is touched.
     """
-    judged = _judged(quantity_BM, days_of(covariates), treatment, learning=False)
+    judged = _judged(quantity_BM, days_of(covariates), treatment, first=HISTORY)
     memory_BM = judged.inputs_ST if judged.inputs_ST is not quantity_BM else quantity_BM.copy()
     memory_BM[:, :REACH] = judged.alone_ST[:, :REACH]
     return memory_BM
@@ -89,15 +89,19 @@ class _Judged:
     targets_ST: Floats
 
 
-def _judged(quantity_ST: Floats, days: Days, treatment: Treatment, *, learning: bool = True) -> _Judged:
-    """Some rows, cleaned. Arrays that turn out equal may be one and the same."""
+def _judged(quantity_ST: Floats, days: Days, treatment: Treatment, *, first: int = 0) -> _Judged:
+    """Some rows, cleaned. Arrays that turn out equal may be one and the same.
+
+    Days before the index `first` speak for themselves alone; with it, days are not looked at for learning.
+    """
     alone_ST = without(quantity_ST, days.out_of_stock_ST)
     base_ST = without(alone_ST, days.closed_ST)
-    kept_ST = _with_sales_despite(alone_ST, quantity_ST, base_ST, days.out_of_stock_ST)
+    kept_ST = _with_sales_despite(alone_ST, quantity_ST, base_ST, days.out_of_stock_ST, first)
     may_ST = np.isfinite(kept_ST) if days.special_ST is None else np.isfinite(kept_ST) & ~days.special_ST
+    may_ST[:, :first] = False
     row_N, day_N = suspects(kept_ST, base_ST, may_ST)
     inputs_ST = targets_ST = _with_missing(kept_ST, row_N, day_N)
-    if learning and row_N.size:
+    if not first and row_N.size:
         guilty_N = ~acquitted(quantity_ST, base_ST, row_N, day_N)
         targets_ST = _with_missing(kept_ST, row_N[guilty_N], day_N[guilty_N])
     if treatment in ("linear", "mean", "seasonal"):
@@ -105,13 +109,16 @@ def _judged(quantity_ST: Floats, days: Days, treatment: Treatment, *, learning: 
     return _Judged(inputs_ST, alone_ST, targets_ST)
 
 
-def _with_sales_despite(alone_ST: Floats, quantity_ST: Floats, base_ST: Floats, out_ST: Flags | None) -> Floats:
+def _with_sales_despite(
+    alone_ST: Floats, quantity_ST: Floats, base_ST: Floats, out_ST: Flags | None, first: int
+) -> Floats:
     """Days out of stock that sold the usual all the same are given back: demand was at least that."""
     if out_ST is None:
         return alone_ST
-    row_N, day_N = np.nonzero(out_ST & np.isfinite(quantity_ST))
+    row_N, day_N = np.nonzero(out_ST[:, first:] & np.isfinite(quantity_ST[:, first:]))
     if not row_N.size:
         return alone_ST
+    day_N = day_N + first
     enough_N = quantity_ST[row_N, day_N] >= usual(base_ST, row_N, day_N)
     row_N, day_N = row_N[enough_N], day_N[enough_N]
     kept_ST = alone_ST.copy()

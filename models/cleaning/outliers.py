@@ -47,6 +47,7 @@ def suspects(quantity_ST: Floats, base_ST: Floats, may_ST: Flags) -> tuple[Index
     second_ST = second_highest(base_ST)
     with np.errstate(invalid="ignore", over="ignore"):
         likely_ST = may_ST & (quantity_ST > GROSS) & (quantity_ST > RATIO * second_ST)
+    likely_ST[:, :FEWEST_DAYS] = False
     row_N, day_N = np.nonzero(likely_ST)
     gross_N = np.zeros(len(row_N), dtype=np.bool_)
     for first in range(0, len(row_N), AT_ONCE):
@@ -172,12 +173,14 @@ def median(values_NW: Floats) -> Floats:
 
 
 def _capped_mean(history_NW: Floats, seen_N: Index) -> NDArray[np.float64]:
-    """Mean of each row with its highest value lowered to the second highest. Columns are added in order."""
+    """Mean of each row with its highest value lowered to the second highest."""
     ordered_NW = np.sort(history_NW, axis=1)
-    row_N = np.arange(len(history_NW))
-    second_N = ordered_NW[row_N, np.maximum(seen_N - 2, 0)]
-    total_N = np.zeros(len(history_NW), dtype=np.float64)
-    for column_N in history_NW.T:
-        total_N += np.where(np.isnan(column_N), 0.0, np.minimum(column_N, second_N))
-    mean_N: NDArray[np.float64] = total_N / np.maximum(seen_N, 1)
+    second_N1 = ordered_NW[np.arange(len(history_NW)), np.maximum(seen_N - 2, 0)][:, None]
+    mean_N: NDArray[np.float64] = sums(np.minimum(history_NW, second_N1)) / np.maximum(seen_N, 1)
     return mean_N
+
+
+def sums(values_NW: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Sum of each row's observed values, added one after the other: equal rows have equal sums, whatever stands beside them."""
+    total_N: NDArray[np.float64] = np.cumsum(np.nan_to_num(values_NW), axis=1, dtype=np.float64)[:, -1]
+    return total_N

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cleaning.outliers import AT_ONCE, Flags, history
+from models.cleaning.outliers import AT_ONCE, Flags, history, sums
 from models.panel import Floats
 
 FILL_DAYS = 28
@@ -69,11 +69,8 @@ def _linear(history_NW: Floats) -> Floats:
 
 
 def _sums(values_NW: NDArray[np.floating]) -> tuple[Doubles, NDArray[np.int64]]:
-    """Sum and number of each row's observed values. Columns are added in order, so that equal rows have equal sums."""
-    total_N = np.zeros(len(values_NW), dtype=np.float64)
-    for column_N in values_NW.T:
-        total_N += np.where(np.isnan(column_N), 0.0, column_N)
-    return total_N, np.isfinite(values_NW).sum(axis=1)
+    """Sum and number of each row's observed values."""
+    return sums(values_NW), np.isfinite(values_NW).sum(axis=1)
 
 
 TREATMENTS: dict[str, Callable[[Floats], Floats]] = {"linear": _linear, "mean": _mean, "seasonal": _seasonal}
