@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.adjustment import Adjustment
+from models.cleaning import Cleaned
 from models.identities import Identities
 from models.networks.network import Network
 from models.panel import Floats, Panel
@@ -80,8 +81,8 @@ class Forecaster:
         """How many days up to the cutoff a prediction reads; older ones change nothing."""
         return MEMORY
 
-    def source(self, panel: Panel) -> WindowSource:
-        """The panel, ready to cut this forecaster's windows out of it."""
+    def source(self, panel: Panel, *, cleaned: Cleaned | None = None) -> WindowSource:
+        """The panel, ready to cut this forecaster's windows out of it. To learn from it, clean it before."""
         return WindowSource(
             panel,
             self.identities.of(panel),
@@ -89,6 +90,8 @@ class Forecaster:
             horizon=self.horizon,
             known=self.known,
             past=self.past,
+            cleaning=self.config.cleaning,
+            cleaned=cleaned,
         )
 
     def describe(self) -> dict[str, object]:

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from models.cleaning import Cleaned, nothing_found
 from models.fitting import Fit, Schedule
 from models.forecaster import Forecaster
 from models.heldout import judge
 from models.panel import Panel
 from models.sampling import WindowSampler, shorten_some
-from models.training import Clock, Report, Trained
+from models.training import Clock, Report, Trained, cleaned_for
 from models.windows import WindowSource
 
 NEWEST_DAYS = 28
@@ -64,18 +65,20 @@ def update(
     clock = Clock(settings.max_seconds, 1, report)
     parent_twin = forecaster.twin or forecaster
     last = last_complete_day(panel)
+    cleaned = cleaned_for(forecaster.config, panel)
     split, cutoffs = held_out_windows(panel, last, forecaster.horizon, panel.day_index(parent_twin.trained_until))
     with torch.random.fork_rng(devices=[]):
-        twin = continued(parent_twin, panel, settings, end=split, clock=clock, part=(0.0, 0.4))
+        twin = continued(parent_twin, panel, settings, end=split, clock=clock, part=(0.0, 0.4), cleaned=cleaned)
         clock.tell("judging", 0.4)
         seen = panel.until(panel.start + np.timedelta64(last, "D"))
         metrics = judge(twin, seen, cutoffs, others={"parent": parent_twin})
-        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.5, 1.0))
+        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.5, 1.0), cleaned=cleaned)
     metrics["note"] = UPDATE_NOTE
     child.twin = twin
     history = [{"epoch": 1, "loss": clock.loss or 0.0}]
     clock.tell("done", 1.0)
-    return Trained(child, metrics, settings.steps, history, clock.seconds())
+    findings = nothing_found() if cleaned is None else cleaned.findings
+    return Trained(child, metrics, settings.steps, history, clock.seconds(), findings)
 
 
 def last_complete_day(panel: Panel) -> int:
@@ -107,9 +110,10 @@ def continued(
     end: int,
     clock: Clock,
     part: tuple[float, float],
+    cleaned: Cleaned | None = None,
 ) -> Forecaster:
     """A copy of a forecaster, trained on with days before the day index `end`. No later day is read."""
-    source = forecaster.source(panel)
+    source = forecaster.source(panel, cleaned=cleaned)
     learned = panel.day_index(forecaster.trained_until)
     newest = max(min(end - 1 - NEWEST_DAYS, learned), 0)
     samplers = [

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from models.adjustment import combine, equal_members, finish, learn
+from models.cleaning import Cleaned, Findings, clean, nothing_found
 from models.dependence import dependence_rows, usual_dependence
 from models.fitting import Fit, Schedule, fit_statistics, window_losses
 from models.forecaster import Forecaster, Member
@@ -64,6 +65,7 @@ class Trained:
     steps: int
     history: list[dict[str, float]]
     seconds: float
+    findings: Findings
 
 
 def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progress: None) -> Trained:
@@ -76,11 +78,14 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
     horizon = members[0].horizon
     held_out = hold_out(panel, horizon=horizon)
     training_windows(panel, horizon=horizon, end=held_out.split)
+    cleaned = cleaned_for(members[0], panel)
     clock = Clock(config.max_seconds, sum(member.epochs for member in members), report)
     pairs = _validation_pairs(panel, held_out, horizon, np.random.default_rng(config.seed + 1))
     with torch.random.fork_rng(devices=[]):
         fitted = [
-            _fit_twin(panel, member, held_out, pairs, clock.part("training", 0.6, i, len(members)))
+            _fit_twin(
+                panel, member, held_out, pairs=pairs, cleaned=cleaned, part=clock.part("training", 0.6, i, len(members))
+            )
             for i, member in enumerate(members)
         ]
         twin = _forecaster(panel, [one.member for one in fitted], until=held_out.split - 1)
@@ -88,14 +93,25 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
         clock.tell("judging", 0.6)
         metrics = judge(twin, panel, held_out.cutoffs)
         refitted = [
-            _refit(panel, one, clock.part("refitting", 0.35, i, len(members), begin=0.65))
+            _refit(panel, one, cleaned, clock.part("refitting", 0.35, i, len(members), begin=0.65))
             for i, one in enumerate(fitted)
         ]
     forecaster = _forecaster(panel, refitted, until=panel.days - 1)
     forecaster.adjustment, forecaster.dependence_NH, forecaster.twin = twin.adjustment, twin.dependence_NH, twin
     clock.tell("done", 1.0)
+    findings = nothing_found() if cleaned is None else cleaned.findings
     history = [epoch for one in fitted for epoch in one.history]
-    return Trained(forecaster, metrics, sum(one.steps for one in fitted), history, clock.seconds())
+    return Trained(forecaster, metrics, sum(one.steps for one in fitted), history, clock.seconds(), findings)
+
+
+def cleaned_for(config: ResolvedConfig, panel: Panel) -> Cleaned | None:
+    """The panel cleaned as the configuration asks, by the covariates that its network knows; None without cleaning.
+
+    One cleaning serves the twin and the refit: no day is judged by a later one.
+    """
+    if config.cleaning == "none":
+        return None
+    return clean(panel, config.cleaning, covariates=(*config.known, *config.past))
 
 
 class Clock:
@@ -161,11 +177,17 @@ class _Fitted:
 
 
 def _fit_twin(
-    panel: Panel, config: ResolvedConfig, held_out: HeldOut, pairs: tuple[Index, Index], part: "Part"
+    panel: Panel,
+    config: ResolvedConfig,
+    held_out: HeldOut,
+    *,
+    pairs: tuple[Index, Index],
+    cleaned: Cleaned | None,
+    part: "Part",
 ) -> _Fitted:
     """The network of the first 80 % of days, stopped when the days held out no longer gain."""
     rng = np.random.default_rng(config.seed)
-    network, source, sampler = prepare(panel, config, end=held_out.split)
+    network, source, sampler = prepare(panel, config, end=held_out.split, cleaned=cleaned)
     fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
     best, best_loss, best_steps = fit.averaged, float("inf"), 0
     history: list[dict[str, float]] = []
@@ -186,11 +208,11 @@ def _fit_twin(
     return _Fitted(member, best_steps, history)
 
 
-def _refit(panel: Panel, twin: _Fitted, part: "Part") -> Member:
+def _refit(panel: Panel, twin: _Fitted, cleaned: Cleaned | None, part: "Part") -> Member:
     """The same network from the same seed on all days, for the number of steps that was best for the twin."""
     config = twin.member.config
     rng = np.random.default_rng(config.seed)
-    network, source, sampler = prepare(panel, config, end=panel.days)
+    network, source, sampler = prepare(panel, config, end=panel.days, cleaned=cleaned)
     fit = Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
     for step in range(twin.steps):
         part.check(step / twin.steps)
@@ -198,7 +220,9 @@ def _refit(panel: Panel, twin: _Fitted, part: "Part") -> Member:
     return replace(twin.member, network=fit.averaged)
 
 
-def prepare(panel: Panel, config: ResolvedConfig, *, end: int) -> tuple[Network, WindowSource, WindowSampler]:
+def prepare(
+    panel: Panel, config: ResolvedConfig, *, end: int, cleaned: Cleaned | None = None
+) -> tuple[Network, WindowSource, WindowSampler]:
     """A fresh seeded network whose constants are fitted on days before `end`, and its windows."""
     torch.manual_seed(config.seed)
     identities = identities_of(panel)
@@ -210,6 +234,8 @@ def prepare(panel: Panel, config: ResolvedConfig, *, end: int) -> tuple[Network,
         horizon=config.horizon,
         known=config.known,
         past=config.past,
+        cleaning=config.cleaning,
+        cleaned=cleaned,
     )
     sampler = training_windows(panel, horizon=config.horizon, end=end)
     fit_statistics(network.statistics, source, sampler, end=end, rng=np.random.default_rng(0))

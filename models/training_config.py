@@ -4,14 +4,16 @@ The service's request schema, the documentation and `TrainingConfig` itself all 
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 Architecture = Literal["lstm", "transformer", "cnn", "mlp"]
 Model = Literal["lstm", "transformer", "cnn", "mlp", "ensemble"]
 Loss = Literal["pinball", "mse", "mae"]
+Cleaning = Literal["mask", "linear", "mean", "seasonal", "none"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 MODELS: tuple[Model, ...] = get_args(Model)
 LOSSES: tuple[Loss, ...] = get_args(Loss)
+CLEANINGS: tuple[Cleaning, ...] = get_args(Cleaning)
 
 ENSEMBLE: tuple[tuple[Architecture, int], ...] = (
     ("mlp", 0),
@@ -86,6 +88,7 @@ class TrainingConfig:
     loss: Loss = "pinball"
     seed: int = 0
     max_seconds: float = 1800.0
+    cleaning: Cleaning = "mask"
     known: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
 
@@ -99,6 +102,8 @@ class TrainingConfig:
     def _resolved(self, architecture: Architecture) -> "ResolvedConfig":
         if self.loss not in LOSSES:
             raise ConfigError(f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
+        if self.cleaning not in CLEANINGS:
+            raise ConfigError(f"cleaning must be one of {', '.join(CLEANINGS)}, not {self.cleaning!r}.")
         values: dict[str, float] = {}
         for name, bounds in RANGES.items():
             value = getattr(self, name)
@@ -110,7 +115,8 @@ class TrainingConfig:
             values[name] = int(value) if bounds.whole else float(value)
         if architecture == "transformer" and values["width"] % values["heads"]:
             raise ConfigError(f"heads ({values['heads']}) must divide width ({values['width']}).")
-        text = {"architecture": architecture, "loss": self.loss, "known": self.known, "past": self.past}
+        text: dict[str, Any] = {name: getattr(self, name) for name in ("loss", "cleaning", "known", "past")}
+        text["architecture"] = architecture
         return ResolvedConfig(**values, **text)  # type: ignore[arg-type]
 
 
@@ -133,6 +139,7 @@ class ResolvedConfig:
     loss: Loss
     seed: int
     max_seconds: float
+    cleaning: Cleaning
     known: tuple[str, ...]
     past: tuple[str, ...]
 
@@ -143,7 +150,11 @@ class ResolvedConfig:
 
     @classmethod
     def from_dict(cls, plain: dict[str, object]) -> "ResolvedConfig":
-        """The inverse of `as_dict`; raises ConfigError for absent, surplus or impossible fields."""
+        """The inverse of `as_dict`; raises ConfigError for absent, surplus or impossible fields.
+
+        A version that does not say how its sales were cleaned comes from before there was cleaning.
+        """
+        plain = {"cleaning": "none"} | plain
         names = {f.name for f in fields(cls)}
         if set(plain) != names:
             raise ConfigError(f"The configuration's fields differ: {sorted(set(plain) ^ names)}.")

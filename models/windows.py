@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.cleaning import REACH, Cleaned, clean_memory, covariates_of
 from models.panel import Floats, Panel
+from models.training_config import Cleaning
 
 MEMORY = 392
 """Days a forecaster looks back at most: 56 weeks, the same weeks a year ago and the month before them."""
@@ -42,7 +44,9 @@ class Windows:
 class WindowSource:
     """A panel prepared for cutting windows: contiguous arrays, a calendar table, series identities.
 
-    `identity_SA` numbers the series and their attributes as a forecaster knows them (see identities.py).
+    `identity_SA` numbers the series and their attributes as a forecaster knows them (see identities.py). For learning give the
+    panel `cleaned` as well: contexts are cut from its inputs, targets from its targets. Without it each window is cleaned when it
+    is cut, to the same values.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class WindowSource:
         horizon: int,
         known: tuple[str, ...],
         past: tuple[str, ...],
+        cleaning: Cleaning = "none",
+        cleaned: Cleaned | None = None,
     ) -> None:
         absent = [n for n in known if n not in panel.known] + [n for n in past if n not in panel.past]
         if absent:
@@ -62,6 +68,8 @@ class WindowSource:
         self.quantity_ST = np.ascontiguousarray(panel.quantity_ST)
         self.known = [np.ascontiguousarray(panel.known[name]) for name in known]
         self.past = [np.ascontiguousarray(panel.past[name]) for name in past]
+        self.cleaning, self.cleaned = cleaning, cleaned
+        self.spoken = covariates_of(panel, (*known, *past)) if cleaning != "none" and cleaned is None else {}
         self.identity_SA = identity_SA
         self.context_length = context_length
         self.horizon = horizon
@@ -70,7 +78,6 @@ class WindowSource:
 
     def windows(self, series_B: Index, cutoff_B: Index) -> Windows:
         """Windows of `series_B` seen up to and with the day index `cutoff_B` (-1: nothing seen)."""
-        seen = _Days(series_B, cutoff_B - MEMORY + 1, MEMORY, self.quantity_ST.shape[1])
         told = (
             _Days(series_B, cutoff_B - MEMORY + 1, MEMORY + self.horizon, self.known[0].shape[1])
             if self.known
@@ -80,7 +87,7 @@ class WindowSource:
         first_B = cutoff_B - self.context_length + 1 - self.calendar_first
         days_BP = first_B[:, None] + np.arange(self.context_length + self.horizon)
         return Windows(
-            quantity_BM=torch.from_numpy(seen.of(self.quantity_ST)),
+            quantity_BM=torch.from_numpy(self._memory(series_B, cutoff_B - MEMORY + 1)),
             known_BKE=_stack(self.known, told, MEMORY + self.horizon, len(series_B)),
             past_BKL=_stack(self.past, recent, self.context_length, len(series_B)),
             calendar_BPC=torch.from_numpy(self.calendar_TC[days_BP]),
@@ -89,10 +96,23 @@ class WindowSource:
 
     def targets(self, series_B: Index, cutoff_B: Index, *, end: int | None = None) -> Tensor:
         """The H days after each cutoff, NaN where missing, after the panel, or at and after the day index `end`."""
-        target_BH = take_days(self.quantity_ST, series_B, cutoff_B + 1, self.horizon)
+        learned_ST = self.quantity_ST if self.cleaned is None else self.cleaned.targets_ST
+        target_BH = take_days(learned_ST, series_B, cutoff_B + 1, self.horizon)
         if end is not None:
             target_BH[cutoff_B[:, None] + 1 + np.arange(self.horizon) >= end] = np.nan
         return torch.from_numpy(target_BH)
+
+    def _memory(self, series_B: Index, first_B: Index) -> Floats:
+        """The MEMORY days from each first one on, as the network may see them."""
+        if self.cleaned is not None:
+            memory_BM = take_days(self.cleaned.inputs.quantity_ST, series_B, first_B, MEMORY)
+            memory_BM[:, :REACH] = take_days(self.cleaned.alone_ST, series_B, first_B, REACH)
+            return memory_BM
+        memory_BM = take_days(self.quantity_ST, series_B, first_B, MEMORY)
+        if self.cleaning == "none":
+            return memory_BM
+        spoken = {name: take_days(values, series_B, first_B, MEMORY) for name, values in self.spoken.items()}
+        return clean_memory(memory_BM, spoken, self.cleaning)
 
 
 class _Days:

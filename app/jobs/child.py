@@ -26,6 +26,7 @@ from app.jobs.backtesting import backtested
 from app.jobs.publication import described
 from app.jobs.task import Champion, Reading, panel_for, read_task, training_config
 from app.registry.artifacts import ArtifactDamaged, save
+from app.registry.quality import parquet_of
 from app.registry.serving import load_forecaster
 from app.registry.store import Candidate, TrainedOn
 from app.sales.panel import TrainingData
@@ -203,7 +204,9 @@ def _saved(task: dict[str, Any], data: TrainingData, champion: Champion | None, 
         trained_on=TrainedOn(data.cutoff, data.rows, data.panel.series, data.panel.fingerprint()),
         config=forecaster.describe(),
         metrics=trained.metrics,
-        artifact=save(task["artifacts"], weights, description, job_id=job_id),
+        artifact=save(
+            task["artifacts"], weights, description, job_id=job_id, findings=parquet_of(trained.findings, data)
+        ),
         judged_against=version,
         promote=task["request"]["promote"],
     )

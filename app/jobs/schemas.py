@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from app.errors import Problem
 from app.http.openapi import ProblemBody
 from app.registry.schemas import MAX_VERSION
-from models.training_config import RANGES, ConfigError, Model, TrainingConfig
+from models.training_config import RANGES, Cleaning, ConfigError, Model, TrainingConfig
 
 Kind = Literal["train", "update", "backtest"]
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -43,6 +43,11 @@ class NetworkRequest(BaseModel):
     model: Model = Field(description="which network; ensemble: several of them, answering together")
     loss: Literal["pinball", "mse", "mae"] = Field(
         "pinball", description="what training minimises; mse and mae: a point head"
+    )
+    cleaning: Cleaning = Field(
+        "mask",
+        description="what becomes of missing, impossible and out-of-stock days in what the network reads: they stay missing "
+        "(mask) or are filled; the loss never looks at them. none: sales are learned as they were posted",
     )
     horizon: int = _number("horizon")
     context_length: int | None = _number("context_length")

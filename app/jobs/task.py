@@ -62,6 +62,7 @@ def training_config(request: dict[str, Any], panel: Panel) -> TrainingConfig:
     return TrainingConfig(
         model=request["model"],
         loss=request["loss"],
+        cleaning=request["cleaning"],
         known=tuple(panel.known),
         past=tuple(panel.past),
         **given,

@@ -1,8 +1,9 @@
 """Artifacts: the weights of a version and their description, on a folder or any fsspec URL, addressed by SHA-256.
 
-An artifact is two files of one name. `<sha256>.json` holds the description, the job that made it and the SHA-256 of the
-weights; `<sha256>.safetensors` holds the weights. The name is the SHA-256 of the JSON's bytes, so it vouches for both files,
-and both are verified whenever they are read. Which artifact belongs to which version is the database's to know, not this file's.
+An artifact is up to three files of one name. `<sha256>.json` holds the description, the job that made it and the SHA-256 of the
+others; `<sha256>.safetensors` holds the weights, `<sha256>.parquet` what was found in the sales that they learned from. The
+name is the SHA-256 of the JSON's bytes, so it vouches for all files, and each is verified whenever it is read. Which artifact
+belongs to which version is the database's to know, not this file's.
 """
 
 import errno
@@ -25,7 +26,7 @@ from app.errors import Problem
 
 FORMAT = 1
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NAME = re.compile(r"([0-9a-f]{64})\.(json|safetensors)")
+_NAME = re.compile(r"([0-9a-f]{64})\.(json|safetensors|parquet)")
 _UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.(?:json|safetensors|parquet)\.[0-9a-f]{32}\.tmp")
 
 
@@ -41,17 +42,19 @@ class ArtifactMissing(ArtifactDamaged):
 
 
 class Artifact(NamedTuple):
-    """What a version keeps of its artifact: the address, and the bytes of both files together."""
+    """What a version keeps of its artifact: the address, and the bytes of its files together."""
 
     sha256: str
     bytes: int
 
 
-def save(location: str, weights: bytes, description: dict[str, Any], *, job_id: uuid.UUID) -> Artifact:
+def save(
+    location: str, weights: bytes, description: dict[str, Any], *, job_id: uuid.UUID, findings: bytes | None = None
+) -> Artifact:
     """Write an artifact so that it is either whole and on disk, or not there. Blocking.
 
-    `description` is plain JSON. `job_id` lets housekeeping tell what a job of this database left behind unpublished.
-    Raises Problem `disk_full` or `unavailable`.
+    `description` is plain JSON, `findings` a Parquet file (see quality.py). `job_id` lets housekeeping tell what a job of this
+    database left behind unpublished. Raises Problem `disk_full` or `unavailable`.
     """
     body = {
         "format": FORMAT,
@@ -59,14 +62,18 @@ def save(location: str, weights: bytes, description: dict[str, Any], *, job_id: 
         "weights": {"sha256": _sha256(weights), "bytes": len(weights)},
         "description": description,
     }
+    if findings is not None:
+        body["findings"] = {"sha256": _sha256(findings), "bytes": len(findings)}
     document = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
-    artifact = Artifact(_sha256(document), len(document) + len(weights))
+    artifact = Artifact(_sha256(document), len(document) + len(weights) + len(findings or b""))
     store = Store(location)
     files = _files(artifact.sha256)
     try:
         # The JSON first: whatever is left of a save that was killed then names the job it came from.
         store.write(files.description, document)
         store.write(files.weights, weights)
+        if findings is not None:
+            store.write(files.findings, findings)
     except OSError as error:
         _take_back(store, files, error)
         raise not_written(error) from error
@@ -79,17 +86,34 @@ def load(location: str, sha256: str) -> tuple[bytes, dict[str, Any]]:
     Raises ArtifactMissing or ArtifactDamaged, which name the file, or Problem `unavailable`.
     """
     store = Store(location)
-    files = _files(sha256)
-    document = store.read(files.description)
-    if _sha256(document) != sha256:
-        raise ArtifactDamaged(f"The artifact's file {files.description} is damaged: its bytes have another SHA-256.")
-    body = json.loads(document)
+    body = _body(store, sha256)
+    return _verified(store, _files(sha256).weights, body["weights"]["sha256"]), body["description"]
+
+
+def load_findings(location: str, sha256: str) -> bytes | None:
+    """The Parquet file of findings that `save` was given, verified; None where it was given none. Blocking.
+
+    Raises as `load` does.
+    """
+    store = Store(location)
+    told = _body(store, sha256).get("findings")
+    return None if told is None else _verified(store, _files(sha256).findings, told["sha256"])
+
+
+def _body(store: "Store", sha256: str) -> dict[str, Any]:
+    """What an artifact's JSON says, verified by the address."""
+    name = _files(sha256).description
+    body: dict[str, Any] = json.loads(_verified(store, name, sha256))
     if body["format"] != FORMAT:
-        raise ArtifactDamaged(f"The artifact's file {files.description} has format {body['format']}, not {FORMAT}.")
-    weights = store.read(files.weights)
-    if _sha256(weights) != body["weights"]["sha256"]:
-        raise ArtifactDamaged(f"The artifact's file {files.weights} is damaged: its bytes have another SHA-256.")
-    return weights, body["description"]
+        raise ArtifactDamaged(f"The artifact's file {name} has format {body['format']}, not {FORMAT}.")
+    return body
+
+
+def _verified(store: "Store", name: str, sha256: str) -> bytes:
+    content = store.read(name)
+    if _sha256(content) != sha256:
+        raise ArtifactDamaged(f"The artifact's file {name} is damaged: its bytes have another SHA-256.")
+    return content
 
 
 @contextmanager
@@ -107,8 +131,8 @@ def remove(location: str, sha256: str) -> bool:
     store = Store(location)
     files = _files(sha256)
     # The JSON last, for the reason it is written first.
-    weights_were_there = store.remove(files.weights)
-    return store.remove(files.description) or weights_were_there
+    were_there = [store.remove(files.findings), store.remove(files.weights), store.remove(files.description)]
+    return any(were_there)
 
 
 class Stored(NamedTuple):
@@ -145,10 +169,11 @@ def remove_unfinished(location: str, age: timedelta) -> int:
 class _Files(NamedTuple):
     description: str
     weights: str
+    findings: str
 
 
 def _files(sha256: str) -> _Files:
-    return _Files(f"{sha256}.json", f"{sha256}.safetensors")
+    return _Files(f"{sha256}.json", f"{sha256}.safetensors", f"{sha256}.parquet")
 
 
 def _sha256(content: bytes) -> str:

@@ -1,20 +1,35 @@
 """Routes of this room: each parses, calls one function, answers."""
 
+import asyncio
+from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Path, Request
+from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from fastapi.responses import Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.auth import Caller, require
 from app.database.engine import Database
+from app.errors import Problem
+from app.http.answers import json_of
 from app.http.idempotency import once
 from app.http.openapi import problems
 from app.http.pagination import PageQuery
 from app.http.requests import Route
-from app.registry import promotions, store
-from app.registry.schemas import MAX_VERSION, ChampionGuard, Model, Models, Promotion, Promotions, model_answer
+from app.names import Location, Sku
+from app.registry import promotions, quality, store
+from app.registry.schemas import (
+    MAX_VERSION,
+    ChampionGuard,
+    Model,
+    Models,
+    Promotion,
+    Promotions,
+    Quality,
+    model_answer,
+)
 from app.registry.serving import check_artifact
+from models.cleaning.findings import Kind
 
 router = APIRouter(prefix="/v1", route_class=Route, tags=["models"])
 
@@ -90,6 +105,37 @@ async def promote(request: Request, caller: Writer, version: Version, body: Guar
         return _json(model_answer(await store.read_model(connection, version)))
 
     return await once(request, caller, effect)
+
+
+@router.get(
+    "/series/quality", response_model=Quality, responses=problems(404, 409), summary="Read what was found in the sales"
+)
+async def read_quality(
+    request: Request,
+    caller: Annotated[Caller, Depends(require("sales:read"))],
+    page: PageQuery,
+    *,
+    sku: Annotated[Sku | None, Query(description="One SKU; absent: any.")] = None,
+    location: Annotated[Location | None, Query(description="One location; absent: any.")] = None,
+    kind: Annotated[Kind | None, Query(description="One kind of finding; absent: any.")] = None,
+    model_version: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="Absent: the champion.")] = None,
+) -> Response:
+    """Gaps, closed days, impossible days and days out of stock that were found when a version was trained, and what was
+    done about them. Further pages stay with the version of the first one."""
+    after = page.after("findings", int, str, str, date, str)
+    version: int | None = after[0] if after else model_version
+    if version is not None and (model_version not in (None, version) or not 1 <= version <= MAX_VERSION):
+        raise Problem("invalid_request", "page_token: it belongs to another version; send it to the list it came from.")
+    async with _database(request).snapshot() as connection:
+        reported = await quality.reported_version(connection, version)
+    wanted = quality.Wanted(sku, location, kind, after[1:] if after else None, page.limit)
+    rows = await asyncio.to_thread(quality.read_findings, _location(request), reported, wanted)
+    kept, token = page.cut(
+        "findings", rows, lambda row: (reported.version, row["sku"], row["location"], row["first_day"], row["kind"])
+    )
+    return json_of(
+        {"model_version": reported.version, "cleaning": reported.cleaning, "findings": kept, "next_page_token": token}
+    )
 
 
 def _database(request: Request) -> Database:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.registry.promotions import Guard
+from models.cleaning.findings import Done, Kind
 
 MAX_VERSION = 2**31 - 1
 
@@ -97,6 +98,35 @@ class Promotion(BaseModel):
 
 class Promotions(BaseModel):
     promotions: list[Promotion]
+    next_page_token: str | None
+
+
+class Finding(BaseModel):
+    """Days of a series that cleaning found before a version learned from them."""
+
+    sku: str
+    location: str
+    first_day: date
+    last_day: date = Field(description="Inclusive.")
+    kind: Kind = Field(
+        description="gap: days without a quantity inside the series; closed: nothing sold because nothing could be; outlier: "
+        "impossibly much; out_of_stock: in_stock below 1; stray: long before all other sales"
+    )
+    observed: float | None = Field(description="Mean quantity of these days; null: none was recorded.")
+    expected: float | None = Field(description="What the first of them would usually have sold; null: not known.")
+    done: Done = Field(
+        description="masked: unknown to the network and to its loss; filled: the same, but the network reads a filled-in value; "
+        "input_only: the network reads no such value, the loss looks at it (last year knows the like); kept: nothing; "
+        "left_out: no part of the training"
+    )
+
+
+class Quality(BaseModel):
+    """What was found in the sales that a version learned from, by SKU, location and day."""
+
+    model_version: int
+    cleaning: str = Field(description="The cleaning that the version was trained with; none: nothing was looked for.")
+    findings: list[Finding]
     next_page_token: str | None
 
 

@@ -35,6 +35,15 @@ _KINDS: list[Kind] = ["int4", "date", "float8", "float8", "float8", "float8"]
 
 
 @dataclass(frozen=True)
+class StrayRows:
+    """N rows of sales that a panel leaves out: long before all others, so probably mistyped dates."""
+
+    keys: list[tuple[str, str]]
+    day_N: NDArray[np.datetime64]
+    quantity_N: Floats
+
+
+@dataclass(frozen=True)
 class TrainingData:
     """A panel and what it stands for: cutoff (inclusive), rows, and the revisions of the snapshot it was read from."""
 
@@ -44,6 +53,7 @@ class TrainingData:
     rows: int
     revisions: NDArray[np.int64]
     calendar_revision: int
+    stray: StrayRows
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ async def read_panel(
     if not len(series_N):
         return None
     kept_N = day_N >= first_day_of_use(day_N)
+    stray = _stray(series, series_N[~kept_N], day_N[~kept_N], values[0][~kept_N])
     if not kept_N.all():
         log.warning(
             "stray_days_left_out", rows=int((~kept_N).sum()), first_day_used=str(_day(int(day_N[kept_N].min())))
@@ -103,7 +114,7 @@ async def read_panel(
         said = await calendar_values(driver, _places(kept), first, panel.days + ahead, names=names)
         panel = _with_calendar(panel, said, names)
     revisions = np.array([row["revision"] for row in kept], np.int64)
-    return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision)
+    return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision, stray)
 
 
 def first_day_of_use(day_N: NDArray[np.int32]) -> int:
@@ -117,6 +128,14 @@ def first_day_of_use(day_N: NDArray[np.int32]) -> int:
     after_gap = days[1:][np.diff(days) > LONGEST_GAP_DAYS]
     stray = after_gap[rows_T.cumsum()[after_gap - 1] < STRAY_SHARE * len(day_N)]
     return first + int(stray.max(initial=0))
+
+
+def _stray(
+    series: list[asyncpg.Record], series_N: NDArray[np.int32], day_N: NDArray[np.int32], quantity_N: NDArray[np.float64]
+) -> StrayRows:
+    key_of = {row["id"]: (row["sku"], row["location"]) for row in series} if len(series_N) else {}
+    keys = [key_of[int(series_id)] for series_id in series_N]
+    return StrayRows(keys, day_N.astype("datetime64[D]"), single(quantity_N))
 
 
 async def read_context(

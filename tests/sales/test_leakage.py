@@ -96,7 +96,7 @@ async def test_a_window_of_training_is_what_a_forecast_of_that_day_would_have_re
         )
     assert context is not None
     served = windows_at(context.panel, int(context.cutoff_S[0]), known, past)
-    for name in ("quantity_BM", "known_BPK", "past_BLK", "calendar_BPC"):
+    for name in ("quantity_BM", "known_BKE", "past_BKL", "calendar_BPC"):
         assert torch.equal(
             torch.nan_to_num(getattr(learned, name), nan=-1.0), torch.nan_to_num(getattr(served, name), nan=-1.0)
         ), name
