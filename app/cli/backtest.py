@@ -11,7 +11,7 @@ from app.cli.learn import Detach, Json, ended_well, follow, parsed_settings
 
 
 def backtest(
-    model: Annotated[str | None, typer.Option(help="lstm, transformer or cnn: a fresh network is trained.")] = None,
+    model: Annotated[str | None, typer.Option(help="lstm, transformer, cnn, mlp or ensemble: trained afresh.")] = None,
     model_version: Annotated[int | None, typer.Option(help="A version to judge as it is.")] = None,
     windows: Annotated[int, typer.Option(help="Cutoffs, counted back from the newest day.")] = 5,
     step: Annotated[int, typer.Option(help="Days between two cutoffs.")] = 28,

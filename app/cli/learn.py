@@ -19,7 +19,7 @@ models = typer.Typer(help="List, show, promote and roll back versions.", no_args
 
 
 def train(
-    model: Annotated[str, typer.Option(help="lstm, transformer or cnn.")] = "lstm",
+    model: Annotated[str, typer.Option(help="lstm, transformer, cnn, mlp or ensemble.")] = "lstm",
     promote: Annotated[str, typer.Option(help="auto, never or always.")] = "auto",
     setting: Annotated[list[str], typer.Option("--set", help="NAME=VALUE of the request, e.g. horizon=14.")] = [],
     detach: Detach = False,
