@@ -77,8 +77,8 @@ class Features:
         columns |= self._movement(series_N, cutoff_N, target_N)
         columns |= self._calendar(target_N)
         columns |= self._covariates(series_N, cutoff_N, target_N)
-        identity, categories = self._identity(series_N)
-        columns |= identity
+        columns |= self._attributes(series_N)
+        categories = [*self.data.static]
         categories += [f"{name} today" for name in self.data.known if name in self.data.texts]
         categories += ["holiday today"] if self.data.holiday_T.any() else []
         return Rows(
@@ -191,11 +191,9 @@ class Features:
             columns[f"{name} against its year"] = _ratio(held_N, year_N)
         return columns
 
-    def _identity(self, series_N: Index) -> tuple[dict[str, NDArray[np.floating]], list[str]]:
-        """The SKU, the location and the attributes, as categories; a column of one value says nothing."""
-        codes = {"sku": self.groups["sku"].member_S, "location": self.groups["location"].member_S, **self.data.static}
-        told = {name: code_S for name, code_S in codes.items() if len(np.unique(code_S)) > 1}
-        return {name: code_S[series_N].astype(np.float32) for name, code_S in told.items()}, list(told)
+    def _attributes(self, series_N: Index) -> dict[str, NDArray[np.floating]]:
+        """Static attributes as categories. The SKU and the location are none: their own past says more than their name."""
+        return {name: code_S[series_N].astype(np.float32) for name, code_S in self.data.static.items()}
 
     def _states(self) -> dict[str, "State"]:
         """Each covariate that days share a value of, all of them together with the weekday, and holidays."""
