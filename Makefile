@@ -47,7 +47,7 @@ peers: .venv-peers/.ready
 
 .venv-peers/.ready: requirements/peers.txt requirements/torch.txt
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.txt
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/peers.txt
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
 	touch .venv-peers/.ready
 

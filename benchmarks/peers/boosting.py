@@ -38,6 +38,7 @@ class Settings:
     leaves: int = 31
     leaf_rows: int = 100
     feature_share: float = 0.4
+    row_share: float = 0.8
     most_trees: int = 1000
     patience: int = 50
     held_out_days: int = 140
@@ -178,7 +179,7 @@ def parameters(settings: Settings, target: float | str, seed: int) -> dict[str, 
         "num_leaves": settings.leaves,
         "min_data_in_leaf": settings.leaf_rows,
         "feature_fraction": settings.feature_share,
-        "bagging_fraction": 0.8,
+        "bagging_fraction": settings.row_share,
         "bagging_freq": 1,
         "lambda_l2": 1.0,
         "cat_smooth": 50,
