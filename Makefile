@@ -1,6 +1,6 @@
 # Needs only Python 3.11 with venv, and make. Every target sets .venv up first where it is not, or is older than its locks.
 .DELETE_ON_ERROR:
-.PHONY: venv demo serve test lint bench migrations-check lock image-test clean
+.PHONY: venv demo serve test lint bench peers migrations-check lock image-test clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -42,12 +42,21 @@ migrations-check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
+# The environment of `python -m benchmarks.peers`: other people's forecasters, none of which the service needs.
+peers: .venv-peers/.ready
+
+.venv-peers/.ready: requirements/peers.txt requirements/torch.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/peers.txt
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
+	touch .venv-peers/.ready
+
 image-test: $(READY)
 	$(BIN)/python -m tests.image
 
-# Write the lock files anew from pyproject.toml: the newest versions that fit together.
+# Write the lock files anew from pyproject.toml and peers.in: the newest versions that fit together.
 lock: $(READY)
 	$(BIN)/python requirements/lock.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis

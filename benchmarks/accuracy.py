@@ -9,14 +9,8 @@ run without --end is on reported windows and is appended to results/log.csv.
 """
 
 import argparse
-import csv
-import datetime
 import json
-import os
-import platform
 import resource
-import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,17 +20,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from models.evaluation import SCORED_LEVELS, average_scores, score_window, window_cutoffs
+from benchmarks.runs import LOG, append_log, write_forecasts
+from models.evaluation import average_scores, score_window, window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
 from models.inference import answerable, predict
 from models.panel import Panel, panel_from_frame
-from models.quantiles import interpolate_levels
 from models.training import Trained, train
 from models.training_config import MODELS, TrainingConfig
 
-LOG = Path(__file__).parent / "results" / "log.csv"
-LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
 MOST_CATEGORIES = 20
 
 
@@ -59,7 +51,7 @@ def main(argv: list[str]) -> int:
     started = time.perf_counter()
     forecasts = [forecast_at(trained, panel, cutoff) for cutoff in cutoffs]
     predict_seconds = time.perf_counter() - started
-    write(args.out, panel, cutoffs, forecasts)
+    write_forecasts(args.out, panel, cutoffs, forecasts)
     plain = [forecast_at(trained, panel, cutoff, whole_units=False) for cutoff in cutoffs]
     scores, unrounded = (
         average_scores(
@@ -73,7 +65,10 @@ def main(argv: list[str]) -> int:
     result = summary(args, trained, scores, predict_seconds) | {"unrounded": unrounded}
     print(json.dumps(result))
     if not args.end:
-        append_log(result, argv)
+        append_log(
+            LOG, result, module="benchmarks.accuracy", argv=argv, libraries=f"torch {torch.__version__}",
+            code=["models", "benchmarks/accuracy.py", "benchmarks/runs.py"],
+        )  # fmt: skip
     return 0
 
 
@@ -129,26 +124,6 @@ def forecast_at(trained: Trained, panel: Panel, cutoff: int, *, whole_units: boo
     return forecast
 
 
-def write(path: Path, panel: Panel, cutoffs: list[int], forecasts: list[Forecast]) -> None:
-    """One row per series, cutoff and day ahead, in the layout that the public scorer reads."""
-    parts = []
-    for cutoff, forecast in zip(cutoffs, forecasts, strict=True):
-        alive = np.flatnonzero(np.isfinite(panel.quantity_ST[:, : cutoff + 1]).any(axis=1))
-        horizon = forecast.mean_SH.shape[1]
-        quantiles = interpolate_levels(forecast.quantiles_SHQ[alive], forecast.levels_Q, SCORED_LEVELS)
-        day = panel.start + np.timedelta64(cutoff, "D")
-        part: dict[str, Any] = {
-            "sku": np.repeat(np.array(panel.skus, dtype=object)[alive], horizon),
-            "location": np.repeat(np.array(panel.locations, dtype=object)[alive], horizon),
-            "cutoff": pd.Timestamp(day),
-            "date": np.tile(day + np.arange(1, horizon + 1), len(alive)).astype("datetime64[ns]"),
-            "mean": forecast.mean_SH[alive].reshape(-1),
-        }
-        part |= {str(v): quantiles[:, :, i].reshape(-1) for i, v in enumerate(SCORED_LEVELS)}
-        parts.append(pd.DataFrame(part))
-    pd.concat(parts, ignore_index=True).to_parquet(path)
-
-
 def summary(
     args: argparse.Namespace, trained: Trained, scores: dict[str, Any], predict_seconds: float
 ) -> dict[str, Any]:
@@ -173,39 +148,6 @@ def summary(
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "threads": args.threads,
     }
-
-
-def append_log(result: dict[str, Any], argv: list[str]) -> None:
-    """Every run on reported windows, so that anyone can count them."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    dirty = subprocess.run(
-        ["git", "status", "--porcelain", "--", "models", "benchmarks/accuracy.py"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    row: dict[str, Any] = {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else ""),
-        "command": shlex.join(["python", "-m", "benchmarks.accuracy", *_without_folders(argv)]),
-    }
-    row |= {name: f"{result['metrics'][name]:.6f}" for name in LOGGED}
-    row |= {
-        "train_seconds": result["train_seconds"],
-        "cpu_seconds": result["cpu_seconds"],
-        "parameters": result["parameters"],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {result['threads']} threads, "
-        f"Python {platform.python_version()}, torch {torch.__version__}",
-    }
-    LOG.parent.mkdir(exist_ok=True)
-    new = not LOG.exists()
-    with LOG.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _without_folders(argv: list[str]) -> list[str]:
-    return [Path(a).name if a.endswith(".parquet") else a for a in argv]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write requirements/run.txt and requirements/dev.txt anew from pyproject.toml, with hashes, and no index named in them.
+"""Write run.txt and dev.txt anew from pyproject.toml, and peers.txt from peers.in, with hashes, and no index named in them.
 
 torch stands apart in torch.txt: the CPU wheel of one version differs from place to place, so no hash of it can hold.
 """
@@ -26,11 +26,12 @@ OPTIONS = [
 def main() -> None:
     compile_lock("run.txt")
     compile_lock("dev.txt", "--extra", "dev", "--constraint", "requirements/run.txt")
+    compile_lock("peers.txt", source="requirements/peers.in")
 
 
-def compile_lock(name: str, *extra: str) -> None:
+def compile_lock(name: str, *extra: str, source: str = "pyproject.toml") -> None:
     target = FOLDER / name
-    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *extra, "-o", str(target), "pyproject.toml"]
+    command = [sys.executable, "-m", "piptools", "compile", *OPTIONS, *extra, "-o", str(target), source]
     subprocess.run(command, check=True, cwd=FOLDER.parent)
     target.write_text(without_torch(target.read_text()))
 

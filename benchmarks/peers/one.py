@@ -1,0 +1,90 @@
+"""One peer on one file: its forecasts, their scores and what they cost, as one line of JSON in a file.
+
+python -m benchmarks.peers.one LINE.json … the options of `benchmarks.peers`, with one peer
+"""
+
+import argparse
+import datetime
+import json
+import resource
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.peers.__main__ import parse
+from benchmarks.peers.data import public_holidays, read_data
+from benchmarks.peers.task import CODE, PEERS, Answer, Peer, Task
+from benchmarks.runs import commit, in_whole_units, machine, write_forecasts
+from models.evaluation import average_scores, score_window, window_cutoffs
+from models.forecast import Forecast
+from models.panel import Panel
+
+
+def main(line: Path, argv: list[str]) -> int:
+    args = parse(argv)
+    days = pd.to_datetime(pd.read_parquet(args.data, columns=["date"])["date"])
+    holidays = public_holidays(args.country, days.min().year - 1, days.max().year + 2)
+    data = read_data(args.data, args.covariates, holidays=holidays, ahead=args.horizon)
+    if args.end:
+        data = data.until(np.datetime64(args.end))
+    cutoffs = window_cutoffs(data.panel.days, horizon=args.horizon, windows=args.windows, step=args.step)
+    if len(cutoffs) < args.windows:
+        print(f"The data holds only {len(cutoffs)} windows.", file=sys.stderr)
+        return 1
+    peer = PEERS[args.peers]
+    task = Task(data, cutoffs, args.horizon, args.season, args.seed, args.threads, args.steps)
+    answer = peer.function()(*peer.arguments, task)
+    whole = [in_whole_units(f) for f in answer.forecasts]
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        chosen = whole if args.whole_units else answer.forecasts
+        write_forecasts(args.out / f"{args.peers}.parquet", data.panel, cutoffs, chosen)
+    told = {"metrics": scores(answer.forecasts, data.panel, task), "metrics_whole": scores(whole, data.panel, task)}
+    line.write_text(json.dumps(described(args, peer, task, answer) | told))
+    return 0
+
+
+def scores(forecasts: list[Forecast], panel: Panel, task: Task) -> dict[str, Any]:
+    rows = [
+        score_window(f, panel, c, horizon=task.horizon, season=task.season)
+        for f, c in zip(forecasts, task.cutoffs, strict=True)
+    ]
+    return average_scores(rows)
+
+
+def described(args: argparse.Namespace, peer: Peer, task: Task, answer: Answer) -> dict[str, Any]:
+    forecast = task.data.panel.series * len(task.cutoffs)
+    return {
+        "peer": args.peers,
+        "data": args.data.name,
+        "end": args.end,
+        "horizon": args.horizon,
+        "windows": args.windows,
+        "step": args.step,
+        "covariates": args.covariates,
+        "country": args.country,
+        "seed": args.seed,
+        "whole_units": args.whole_units,
+        "trained": answer.trained,
+        "train_seconds": round(answer.train_seconds, 1),
+        "predict_seconds": round(answer.predict_seconds, 2),
+        "series_per_second": round(forecast / max(answer.predict_seconds, 1e-9), 1),
+        "cpu_seconds": round(time.process_time(), 1),
+        "parameters": answer.parameters,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "threads": args.threads,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+        "machine": machine(args.threads),
+        "versions": {name: version(name) for name in peer.packages},
+        "commit": commit(CODE),
+        "detail": answer.detail,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2:]))

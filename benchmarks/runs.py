@@ -1,0 +1,92 @@
+"""What every accuracy run leaves behind: its forecasts as a file, and a line in the log when its windows are reported.
+
+Shared by `benchmarks.accuracy` and `benchmarks.peers`, so that their figures stand side by side.
+"""
+
+import csv
+import datetime
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from models.evaluation import SCORED_LEVELS
+from models.forecast import Forecast
+from models.panel import Panel
+from models.quantiles import interpolate_levels
+
+LOG = Path(__file__).parent / "results" / "log.csv"
+LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
+
+
+def in_whole_units(forecast: Forecast) -> Forecast:
+    """The forecast with its quantiles rounded; the mean stays as it is."""
+    return Forecast(forecast.mean_SH, np.round(forecast.quantiles_SHQ), forecast.levels_Q)
+
+
+def write_forecasts(path: Path, panel: Panel, cutoffs: list[int], forecasts: list[Forecast]) -> None:
+    """One row per series, cutoff and day ahead, in the layout that the public scorer reads."""
+    parts = []
+    for cutoff, forecast in zip(cutoffs, forecasts, strict=True):
+        alive = np.flatnonzero(np.isfinite(panel.quantity_ST[:, : cutoff + 1]).any(axis=1))
+        horizon = forecast.mean_SH.shape[1]
+        quantiles = interpolate_levels(forecast.quantiles_SHQ[alive], forecast.levels_Q, SCORED_LEVELS)
+        day = panel.start + np.timedelta64(cutoff, "D")
+        part: dict[str, Any] = {
+            "sku": np.repeat(np.array(panel.skus, dtype=object)[alive], horizon),
+            "location": np.repeat(np.array(panel.locations, dtype=object)[alive], horizon),
+            "cutoff": pd.Timestamp(day),
+            "date": np.tile(day + np.arange(1, horizon + 1), len(alive)).astype("datetime64[ns]"),
+            "mean": forecast.mean_SH[alive].reshape(-1),
+        }
+        part |= {str(v): quantiles[:, :, i].reshape(-1) for i, v in enumerate(SCORED_LEVELS)}
+        parts.append(pd.DataFrame(part))
+    pd.concat(parts, ignore_index=True).to_parquet(path)
+
+
+def append_log(
+    log: Path, result: dict[str, Any], *, module: str, argv: Sequence[str], code: Sequence[str], libraries: str
+) -> None:
+    """Every run on reported windows, so that anyone can count them. `code` is what the figures depend on."""
+    row: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(code),
+        "command": shlex.join(["python", "-m", module, *_without_folders(argv)]),
+    }
+    row |= {name: f"{result['metrics'][name]:.6f}" for name in LOGGED}
+    row |= {
+        "train_seconds": result["train_seconds"],
+        "cpu_seconds": result["cpu_seconds"],
+        "parameters": result["parameters"],
+        "machine": machine(result["threads"]) + f", {libraries}",
+    }
+    log.parent.mkdir(exist_ok=True)
+    new = not log.exists()
+    with log.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def commit(code: Sequence[str]) -> str:
+    """The commit, marked where the code that the figures depend on has changes that are not in it."""
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    dirty = subprocess.run(
+        ["git", "status", "--porcelain", "--", *code], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def machine(threads: int) -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, Python {platform.python_version()}"
+
+
+def _without_folders(argv: Sequence[str]) -> list[str]:
+    return [Path(a).name if a.endswith(".parquet") else a for a in argv]
