@@ -39,7 +39,10 @@ SETTINGS: dict[str, Any] = {
 }
 OWN: dict[str, dict[str, Any]] = {
     "LSTM": {"encoder_hidden_size": 64, "decoder_hidden_size": 64},
-    "TFT": {"hidden_size": 32, "windows_batch_size": 128},  # twelve seconds a step on one core with the others' settings
+    "TFT": {
+        "hidden_size": 32,
+        "windows_batch_size": 128,
+    },  # twelve seconds a step on one core with the others' settings
     "PatchTST": {"patch_len": 7, "stride": 7, "hidden_size": 64, "linear_hidden_size": 128},
     "TiDE": {"hidden_size": 128},
 }
