@@ -31,7 +31,7 @@ MEAN = "mean"
 
 @dataclass(frozen=True)
 class Settings:
-    """What was chosen on earlier blocks of `bakery` and `m5_280`; results/peers.md has the trials."""
+    """What was chosen on earlier blocks of `bakery` and `m5_280`; benchmarks/results/peers.md has the trials."""
 
     rows: int = 300_000
     learning_rate: float = 0.08
