@@ -8,6 +8,7 @@ Shapes: S series, A identities (the series' own first, then its attributes in th
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -31,17 +32,21 @@ class Identities:
     def of(self, panel: Panel) -> Index:
         """The numbers (S, A) of a panel's series; an attribute that the panel does not tell is unknown."""
         told = {"sku": panel.skus, "location": panel.locations} | panel.static
-        columns = [_numbers(panel.keys, self.keys)]
-        columns += [_numbers(told.get(name, [""] * panel.series), values) for name, values in self.attributes.items()]
-        return np.stack(columns, axis=1)
+        names: list[Sequence[Hashable]] = [panel.keys]
+        names += [told.get(name, [""] * panel.series) for name in self.attributes]
+        columns = [
+            [number.get(name, UNKNOWN) for name in asked] for asked, number in zip(names, self._numbers, strict=True)
+        ]
+        return np.array(columns, dtype=np.int64).T
+
+    @cached_property
+    def _numbers(self) -> list[dict[Hashable, int]]:
+        """Found once: a forecaster may know tens of thousands of series and be asked for one."""
+        known: list[Sequence[Hashable]] = [self.keys, *self.attributes.values()]
+        return [{name: i + 1 for i, name in enumerate(names)} for names in known]
 
 
 def identities_of(panel: Panel) -> Identities:
     """An identity for every series of the panel and every value of its attributes."""
     attributes = {name: sorted(set(texts) - {""}) for name, texts in panel.attributes().items()}
     return Identities(panel.keys, attributes)
-
-
-def _numbers(names: Sequence[Hashable], known: Sequence[Hashable]) -> Index:
-    number = {name: i + 1 for i, name in enumerate(known)}
-    return np.array([number.get(name, UNKNOWN) for name in names], dtype=np.int64)
