@@ -26,8 +26,9 @@ from models.forecaster import Forecaster
 from models.heldout import days_needed
 from models.inference import predict
 from models.panel import Panel
+from models.progress import Report
 from models.segments import bucket_names, segments
-from models.training import Report, train
+from models.training import train
 from models.training_config import TrainingConfig
 
 SERIES_AT_ONCE = 4096

@@ -4,24 +4,41 @@ For each covariate: whether its value is known, the value against all series, an
 also the values of the day before and the day after, and the effect that the series itself has shown so far: how its sales
 moved with the covariate over the memory, once its weekdays are taken out.
 
-Shapes: B windows, M memory days, H horizon, L context, E = M + H days, K covariates, C channels.
+A flag is one value of a text covariate (its name is "event=Easter"). There may be dozens, each rarely 1: of a flag a network is
+told no more than itself and the days beside it.
+
+Shapes: B windows, M memory days, H horizon, L context, P = L + H days, E = M + H days, K covariates, F flags, C channels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from models.windows import MEMORY, Windows
+from models.windows import MEMORY, Windows, split_flags
 
 CONTEXT_CHANNELS = 3
 AHEAD_CHANNELS = 6
+FLAG_AHEAD_CHANNELS = 3
 EFFECT_PRIOR = 5.0
 """Days of a covariate's usual variation that say its effect is nil: a single promotion must not be believed whole."""
 
 
+def context_width(known: Sequence[str], past: Sequence[str]) -> int:
+    """How many channels the covariates have in the context."""
+    amounts, flags = split_flags(known)
+    return CONTEXT_CHANNELS * (len(amounts) + len(past)) + len(flags)
+
+
+def ahead_width(known: Sequence[str]) -> int:
+    """How many channels the known covariates have ahead."""
+    amounts, flags = split_flags(known)
+    return AHEAD_CHANNELS * len(amounts) + (1 + FLAG_AHEAD_CHANNELS * len(flags) if flags else 0)
+
+
 class FeatureStatistics(nn.Module):
-    """Constants of the features, fitted on training days: usual covariate values, scales and sales."""
+    """Constants of the features, fitted on training days: usual values of amounts known and past, scales and sales."""
 
     def __init__(self, covariates: int) -> None:
         super().__init__()
@@ -62,6 +79,7 @@ def covariate_channels(
     there_BKL = torch.isfinite(windows.past_BKL)
     standard_BKL = _standard(windows.past_BKL, statistics, slice(known, None))
     around_BKH = nn.functional.pad(standard_BKE[:, :, MEMORY - 1 :], (0, 1))
+    flags = _Flags(windows.flags_BFP, context_length)
     context = [
         there_BKP[:, :, :context_length].float(),
         standard_BKP[:, :, :context_length],
@@ -69,6 +87,7 @@ def covariate_channels(
         there_BKL.float(),
         standard_BKL,
         _relative(there_BKL, standard_BKL, context_length),
+        flags.value_BFP[:, :, :context_length],
     ]
     told = [
         there_BKP[:, :, context_length:].float(),
@@ -77,8 +96,23 @@ def covariate_channels(
         _effect(standard_BKE, residual_BM, observed_BM),
         around_BKH[:, :, :-2],
         around_BKH[:, :, 2:],
+        *flags.ahead(),
     ]
     return CovariateChannels(torch.cat(context, dim=1).transpose(1, 2), torch.cat(told, dim=1).transpose(1, 2))
+
+
+class _Flags:
+    """Flags as they are, 0 where it is not known; ahead also whether they are known, and those of the days beside."""
+
+    def __init__(self, flags_BFP: Tensor, context_length: int) -> None:
+        self.known_B1P = torch.isfinite(flags_BFP[:, :1]).float()
+        self.value_BFP = flags_BFP.nan_to_num(nan=0.0)
+        self.first = context_length
+
+    def ahead(self) -> list[Tensor]:
+        beside_BFX = nn.functional.pad(self.value_BFP[:, :, self.first - 1 :], (0, 1))
+        own = self.value_BFP[:, :, self.first :]
+        return [self.known_B1P[:, :, self.first :], own, beside_BFX[:, :, :-2], beside_BFX[:, :, 2:]]
 
 
 def _standard(values_BKE: Tensor, statistics: FeatureStatistics, columns: slice) -> Tensor:

@@ -6,13 +6,14 @@ a mask beside them. Every statistic looks back from the cutoff; `FeatureStatisti
 Shapes: B windows, M memory days, L context, H horizon, P = L + H days, K covariates, C channels, F features, N ranges.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from models.covariates import CONTEXT_CHANNELS, FeatureStatistics, covariate_channels
+from models.covariates import FeatureStatistics, context_width, covariate_channels
 from models.windows import ANNUAL, CALENDAR_COLUMNS, MEMORY, Windows
 
 TRAILING_DAYS = (7, 14, 28, 56, 91, 182, 364)
@@ -33,9 +34,9 @@ class Features:
     error_B: Tensor
 
 
-def context_channels(covariates: int) -> int:
-    """Channels of the context: quantity, mask, weekday as seven, and three for each covariate."""
-    return 2 + 7 + CONTEXT_CHANNELS * covariates
+def context_channels(known: Sequence[str], past: Sequence[str]) -> int:
+    """Channels of the context: quantity, mask, weekday as seven, and the covariates'."""
+    return 2 + 7 + context_width(known, past)
 
 
 def compute_features(windows: Windows, statistics: FeatureStatistics, *, context_length: int) -> Features:

@@ -9,7 +9,7 @@ Shapes: B windows, H horizon, Q quantile levels.
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models import losses
 from models.covariates import FeatureStatistics
-from models.features import compute_features
+from models.features import Features, compute_features
 from models.networks.network import Network, Output
 from models.sampling import WindowSampler
 from models.windows import Windows, WindowSource
@@ -53,6 +53,26 @@ class Schedule:
         return self.learning_rate * warm * (0.55 + 0.45 * math.cos(math.pi * share))
 
 
+@dataclass(frozen=True)
+class Examples:
+    """Windows as a network reads them, with their targets (NaN where missing); `unit_B` is 1 where only whole units are sold."""
+
+    features: Features
+    identity_BA: Tensor
+    target_BH: Tensor
+    unit_B: Tensor
+
+    def days(self, picked: Tensor) -> "Examples":
+        """Some of the days ahead only: the decoder answers each by itself."""
+        features = replace(self.features, ahead_BHF=self.features.ahead_BHF[:, picked])
+        return replace(self, features=features, target_BH=self.target_BH[:, picked])
+
+
+def examples_of(windows: Windows, target_BH: Tensor, statistics: FeatureStatistics, context_length: int) -> Examples:
+    features = compute_features(windows, statistics, context_length=context_length)
+    return Examples(features, windows.identity_BA, target_BH, _unit(windows.quantity_BM, target_BH))
+
+
 class Fit:
     """A network while it learns. `averaged` is the exponential moving average of its weights: the one to keep.
 
@@ -68,7 +88,7 @@ class Fit:
         self.steps = 0
         self.optimizer = torch.optim.AdamW(_groups(network), lr=schedule.learning_rate, betas=(0.9, 0.98), foreach=True)
 
-    def step(self, windows: Windows, target_BH: Tensor, key_of: KeyOf, *, by_maturity: bool = False) -> float:
+    def step(self, examples: Examples, key_of: KeyOf, *, by_maturity: bool = False) -> float:
         """One optimiser step on a batch; returns its loss. Raises NonFiniteLoss, and then changes nothing.
 
         `key_of` gives the series of a window of the batch, to name it.
@@ -76,7 +96,7 @@ class Fit:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.at(self.steps)
-        loss_B, weight_B = window_losses(self.network, windows, target_BH, by_maturity=by_maturity)
+        loss_B, weight_B = window_losses(self.network, examples, by_maturity=by_maturity)
         if not torch.isfinite(loss_B).all():
             raise NonFiniteLoss(_non_finite(loss_B, key_of))
         loss = (loss_B * weight_B).sum() / weight_B.sum().clamp(min=1e-9)
@@ -96,26 +116,35 @@ class Fit:
             torch._foreach_lerp_(averaged, current, 1.0 - min(self.decay, ramp))
 
 
-def window_losses(
-    network: Network, windows: Windows, target_BH: Tensor, *, by_maturity: bool = False
-) -> tuple[Tensor, Tensor]:
+def window_losses(network: Network, examples: Examples, *, by_maturity: bool = False) -> tuple[Tensor, Tensor]:
     """The loss of each window in scaled units, and its weight: its series' times the share of its days observed."""
-    output: Output = network(windows)
-    scaled_BH = (target_BH / output.scale_B[:, None]).clamp(max=LARGEST_TARGET)
-    weight_BH = losses.day_weights(target_BH, by_maturity=by_maturity)
+    output: Output = network.decode(examples.features, examples.identity_BA)
+    scaled_BH = (examples.target_BH / output.scale_B[:, None]).clamp(max=LARGEST_TARGET)
+    weight_BH = losses.day_weights(examples.target_BH, by_maturity=by_maturity)
     weight_B = losses.window_weights(output.error_B, network.statistics.error_mean, output.scale_B)
-    return _loss(network, scaled_BH, output, weight_BH), weight_B * weight_BH.mean(dim=1)
+    unit_B = examples.unit_B / output.scale_B
+    return _loss(network, scaled_BH, output, weight_BH, unit_B), weight_B * weight_BH.mean(dim=1)
 
 
-def _loss(network: Network, scaled_BH: Tensor, output: Output, weight_BH: Tensor) -> Tensor:
+def _unit(memory_BM: Tensor, target_BH: Tensor) -> Tensor:
+    """1 for a window in which only whole units are sold, else 0."""
+    seen_BX = torch.cat([memory_BM, target_BH], dim=1).nan_to_num(nan=0.0)
+    return (seen_BX == seen_BX.round()).all(dim=1).float()
+
+
+def _loss(network: Network, scaled_BH: Tensor, output: Output, weight_BH: Tensor, unit_B: Tensor) -> Tensor:
     """The configured loss of each window. The pinball loss carries the mean's along."""
     if network.config.loss == "mse":
         return losses.mse(scaled_BH, output.mean_BH, weight_BH)
     if network.config.loss == "mae":
         return losses.mae(scaled_BH, output.mean_BH, weight_BH)
     assert output.quantiles_BHQ is not None
-    quantile_B = losses.pinball(scaled_BH, output.quantiles_BHQ, network.levels_Q, weight_BH)
-    return quantile_B + MEAN_WEIGHT * losses.poisson_deviance(scaled_BH, output.mean_BH, weight_BH)
+    quantile_B = losses.pinball(scaled_BH, output.quantiles_BHQ, network.levels_Q, weight_BH, unit_B)
+    scale_B1 = output.scale_B[:, None]
+    counts_B = losses.negative_binomial(
+        scaled_BH * scale_B1, output.mean_BH * scale_B1, output.dispersion_BH, weight_BH
+    )
+    return quantile_B + MEAN_WEIGHT * counts_B
 
 
 def fit_statistics(

@@ -8,13 +8,27 @@ Shapes: B windows, H horizon, Q quantile levels.
 import torch
 from torch import Tensor
 
+from models.negative_binomial import deviance
+
 SEASONAL_FLOOR = 0.1
 
 
-def pinball(target_BH: Tensor, quantiles_BHQ: Tensor, levels_Q: Tensor, weight_BH: Tensor) -> Tensor:
-    """Twice the pinball loss, averaged over levels (Koenker & Bassett 1978)."""
+def pinball(
+    target_BH: Tensor, quantiles_BHQ: Tensor, levels_Q: Tensor, weight_BH: Tensor, unit_B: Tensor | None = None
+) -> Tensor:
+    """Twice the pinball loss, averaged over levels (Koenker & Bassett 1978).
+
+    `unit_B` is the size of one unit for series that sell whole units, 0 for others. A whole number stands for all amounts that
+    round to it: the loss is the expected one when up to half a unit is added or taken at random (after Machado & Santos Silva
+    2005, here without drawing). Quantiles then move smoothly between counts, and rounded are the counts' own.
+    """
     error_BHQ = _present(target_BH)[..., None] - quantiles_BHQ
-    loss_BHQ = 2.0 * torch.maximum(levels_Q * error_BHQ, (levels_Q - 1.0) * error_BHQ)
+    distance_BHQ = error_BHQ.abs()
+    if unit_B is not None:
+        half_B11 = 0.5 * unit_B[:, None, None]
+        inside_BHQ = (error_BHQ.square() / half_B11.clamp(min=1e-9) + half_B11) * 0.5
+        distance_BHQ = torch.where(distance_BHQ < half_B11, inside_BHQ, distance_BHQ)
+    loss_BHQ = (2.0 * levels_Q - 1.0) * error_BHQ + distance_BHQ
     return _mean(loss_BHQ.mean(dim=-1), weight_BH)
 
 
@@ -29,6 +43,11 @@ def mae(target_BH: Tensor, point_BH: Tensor, weight_BH: Tensor) -> Tensor:
 def poisson_deviance(target_BH: Tensor, mean_BH: Tensor, weight_BH: Tensor) -> Tensor:
     """Up to a constant, m - y log m: least at the true mean, and gentler on large sales than a square."""
     return _mean(mean_BH - _present(target_BH) * mean_BH.clamp(min=1e-4).log(), weight_BH)
+
+
+def negative_binomial(target_BH: Tensor, mean_BH: Tensor, dispersion_BH: Tensor, weight_BH: Tensor) -> Tensor:
+    """-log likelihood, in units: least at the true mean, and the gentler on a large count the more sales spread."""
+    return _mean(deviance(_present(target_BH), mean_BH, dispersion_BH), weight_BH)
 
 
 def day_weights(target_BH: Tensor, *, by_maturity: bool = False) -> Tensor:

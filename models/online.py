@@ -17,12 +17,13 @@ import numpy as np
 import torch
 
 from models.cleaning import Cleaned, nothing_found
-from models.fitting import Fit, Schedule
+from models.fitting import Fit, Schedule, examples_of
 from models.forecaster import Forecaster
 from models.heldout import judge
 from models.panel import Panel
+from models.progress import Clock, Report
 from models.sampling import WindowSampler, shorten_some
-from models.training import Clock, Report, Trained, cleaned_for
+from models.training import Trained, cleaned_for
 from models.windows import WindowSource
 
 NEWEST_DAYS = 28
@@ -157,4 +158,6 @@ def _step(
     windows = shorten_some(source.windows(series_B, cutoff_B), rng)
     keys = source.panel.keys
     target_BH = source.targets(series_B, cutoff_B, end=end)
-    return fit.step(windows, target_BH, lambda i: keys[series_B[i]], by_maturity=True)
+    network = fit.network
+    examples = examples_of(windows, target_BH, network.statistics, network.config.context_length)
+    return fit.step(examples, lambda i: keys[series_B[i]], by_maturity=True)

@@ -5,6 +5,7 @@ Shapes: S series, T days, B windows, M memory days.
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.panel import Floats
 from models.windows import MEMORY, Index, Windows
@@ -63,15 +64,20 @@ def shorten_some(windows: Windows, rng: np.random.Generator) -> Windows:
     keep_B = np.where(rng.random(batch) < SHORTENED_SHARE, rng.integers(7, SHORTENED_DAYS + 1, batch), MEMORY)
     hidden_BM = torch.from_numpy(np.arange(MEMORY) < MEMORY - keep_B[:, None])
     unknown_BA = torch.from_numpy(rng.random((batch, identities)) < UNKNOWN_SHARE)
-    known_BKE = windows.known_BKE
-    if known_BKE.shape[1]:
-        blind_B = torch.from_numpy(rng.random(batch) < BLIND_SHARE)
-        ahead_E = torch.arange(known_BKE.shape[2]) >= MEMORY
-        known_BKE = known_BKE.masked_fill((blind_B[:, None] & ahead_E)[:, None], torch.nan)
+    blind_B = torch.from_numpy(rng.random(batch) < BLIND_SHARE)
     return Windows(
         quantity_BM=windows.quantity_BM.masked_fill(hidden_BM, torch.nan),
-        known_BKE=known_BKE,
+        known_BKE=_blinded(windows.known_BKE, blind_B, MEMORY),
+        flags_BFP=_blinded(windows.flags_BFP, blind_B, windows.past_BKL.shape[2]),
         past_BKL=windows.past_BKL,
         calendar_BPC=windows.calendar_BPC,
         identity_BA=windows.identity_BA.masked_fill(unknown_BA, 0),
     )
+
+
+def _blinded(values_BKN: Tensor, blind_B: Tensor, first: int) -> Tensor:
+    """The same values, those of some windows unknown from the column `first` on."""
+    if not values_BKN.shape[1]:
+        return values_BKN
+    ahead_N = torch.arange(values_BKN.shape[2]) >= first
+    return values_BKN.masked_fill((blind_B[:, None] & ahead_N)[:, None], torch.nan)

@@ -3,10 +3,11 @@
 A window holds the last MEMORY days up to its cutoff and nothing after it; its target is cut apart from it. Training
 and prediction read through this one file, so a feature cannot see past the cutoff.
 
-Shapes: B windows, M memory days, H horizon, L context, P = L + H days, E = M + H days, K covariates, C calendar columns,
-T days.
+Shapes: B windows, M memory days, H horizon, L context, P = L + H days, E = M + H days, K covariates, F flags,
+C calendar columns, T days.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,12 +25,23 @@ MEMORY = 392
 Index = NDArray[np.int64]
 
 
+def is_flag(name: str) -> bool:
+    """Whether a covariate is one value of a text covariate, such as "event=Easter"."""
+    return "=" in name
+
+
+def split_flags(known: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The known covariates that are amounts, and those that are flags, each in their order."""
+    return [name for name in known if not is_flag(name)], [name for name in known if is_flag(name)]
+
+
 @dataclass(frozen=True)
 class Windows:
     """A batch of windows, as tensors; `cutoff` is the last day seen."""
 
     quantity_BM: Tensor
     known_BKE: Tensor
+    flags_BFP: Tensor
     past_BKL: Tensor
     calendar_BPC: Tensor
     identity_BA: Tensor
@@ -38,7 +50,12 @@ class Windows:
         """The same windows with a context that begins so many days later."""
         if not days:
             return self
-        return replace(self, past_BKL=self.past_BKL[:, :, days:], calendar_BPC=self.calendar_BPC[:, days:])
+        return replace(
+            self,
+            flags_BFP=self.flags_BFP[:, :, days:],
+            past_BKL=self.past_BKL[:, :, days:],
+            calendar_BPC=self.calendar_BPC[:, days:],
+        )
 
 
 class WindowSource:
@@ -66,7 +83,9 @@ class WindowSource:
             raise ValueError(f"The panel lacks the covariates {absent} this forecaster was trained with.")
         self.panel = panel
         self.quantity_ST = np.ascontiguousarray(panel.quantity_ST)
-        self.known = [np.ascontiguousarray(panel.known[name]) for name in known]
+        amounts, flags = split_flags(known)
+        self.known = [np.ascontiguousarray(panel.known[name]) for name in amounts]
+        self.flags = [np.ascontiguousarray(panel.known[name]) for name in flags]
         self.past = [np.ascontiguousarray(panel.past[name]) for name in past]
         self.cleaning, self.cleaned = cleaning, cleaned
         self.spoken = covariates_of(panel, (*known, *past)) if cleaning != "none" and cleaned is None else {}
@@ -78,18 +97,16 @@ class WindowSource:
 
     def windows(self, series_B: Index, cutoff_B: Index) -> Windows:
         """Windows of `series_B` seen up to and with the day index `cutoff_B` (-1: nothing seen)."""
-        told = (
-            _Days(series_B, cutoff_B - MEMORY + 1, MEMORY + self.horizon, self.known[0].shape[1])
-            if self.known
-            else None
-        )
-        recent = _Days(series_B, cutoff_B - self.context_length + 1, self.context_length, self.quantity_ST.shape[1])
+        told = _days_of(self.known, series_B, cutoff_B - MEMORY + 1, MEMORY + self.horizon)
+        near = _days_of(self.flags, series_B, cutoff_B - self.context_length + 1, self.context_length + self.horizon)
+        recent = _days_of(self.past, series_B, cutoff_B - self.context_length + 1, self.context_length)
         first_B = cutoff_B - self.context_length + 1 - self.calendar_first
         days_BP = first_B[:, None] + np.arange(self.context_length + self.horizon)
         return Windows(
             quantity_BM=torch.from_numpy(self._memory(series_B, cutoff_B - MEMORY + 1)),
-            known_BKE=_stack(self.known, told, MEMORY + self.horizon, len(series_B)),
-            past_BKL=_stack(self.past, recent, self.context_length, len(series_B)),
+            known_BKE=torch.from_numpy(told),
+            flags_BFP=torch.from_numpy(near),
+            past_BKL=torch.from_numpy(recent),
             calendar_BPC=torch.from_numpy(self.calendar_TC[days_BP]),
             identity_BA=torch.from_numpy(self.identity_SA[series_B]),
         )
@@ -137,13 +154,14 @@ def take_days(values_ST: Floats, series_B: Index, first_B: Index, count: int) ->
     return _Days(series_B, first_B, count, values_ST.shape[1]).of(values_ST)
 
 
-def _stack(columns: list[Floats], days: _Days | None, count: int, batch: int) -> Tensor:
+def _days_of(columns: list[Floats], series_B: Index, first_B: Index, count: int) -> Floats:
     """The same days of several arrays, (B, K, count)."""
-    out_BKN = np.empty((batch, len(columns), count), dtype=np.float32)
-    for k, values_ST in enumerate(columns):
-        assert days is not None
-        out_BKN[:, k] = days.of(values_ST)
-    return torch.from_numpy(out_BKN)
+    out_BKN = np.empty((len(series_B), len(columns), count), dtype=np.float32)
+    if columns:
+        days = _Days(series_B, first_B, count, columns[0].shape[1])
+        for k, values_ST in enumerate(columns):
+            out_BKN[:, k] = days.of(values_ST)
+    return out_BKN
 
 
 WEEKDAYS, MONTH_DAY, ANNUAL = slice(0, 7), slice(7, 10), slice(10, 14)

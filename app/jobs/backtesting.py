@@ -17,7 +17,7 @@ from models.backtest import Plan, Rolling, Scored, fresh, of_version, run, summa
 from models.baselines import BASELINES
 from models.errors_by_part import TABLE
 from models.panel import Panel
-from models.training import Progress, Report, TimeLimitReached
+from models.progress import Progress, Report, TimeLimitReached
 
 TRAINING_SHARE = 0.8
 """Of the progress of a backtest that trains first."""

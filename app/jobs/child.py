@@ -38,7 +38,8 @@ from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory, compare
 from models.online import NothingNew, UpdateConfig, update
 from models.panel import Panel
-from models.training import Progress, Report, TimeLimitReached, Trained, train
+from models.progress import Progress, Report, TimeLimitReached
+from models.training import Trained, train
 from models.training_config import ConfigError
 
 log = structlog.get_logger()

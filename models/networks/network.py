@@ -15,23 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.covariates import AHEAD_CHANNELS, FeatureStatistics
+from models.covariates import FeatureStatistics, ahead_width
 from models.features import AHEAD_FEATURES, STATIC_FEATURES, Features, compute_features, context_channels
 from models.networks.cnn import CnnConfig, CnnTrunk
 from models.networks.lstm import LstmConfig, LstmTrunk
 from models.networks.mlp import MlpConfig, MlpTrunk
 from models.networks.transformer import TransformerConfig, TransformerTrunk
 from models.training_config import LEVELS, ResolvedConfig
-from models.windows import Windows
+from models.windows import Windows, split_flags
 
 EMBEDDING = 8
 
 
 @dataclass(frozen=True)
 class Output:
-    """In units of `scale_B`, not clamped: `quantiles_BHQ` for the pinball loss, else a point; a mean either way."""
+    """In units of `scale_B`, not clamped: `quantiles_BHQ` for the pinball loss, else a point; a mean either way.
+
+    `dispersion_BH` is of a negative binomial with that mean, in whole units sold.
+    """
 
     mean_BH: Tensor
+    dispersion_BH: Tensor
     quantiles_BHQ: Tensor | None
     scale_B: Tensor
     error_B: Tensor
@@ -45,20 +49,20 @@ class Network(nn.Module):
 
     def __init__(self, config: ResolvedConfig, *, sizes: Sequence[int]) -> None:
         super().__init__()
-        covariates, width = len(config.known) + len(config.past), config.width
+        width = config.width
         self.config = config
-        self.statistics = FeatureStatistics(covariates)
-        self.trunk = make_trunk(config, channels=context_channels(covariates))
+        self.statistics = FeatureStatistics(len(split_flags(config.known)[0]) + len(config.past))
+        self.trunk = make_trunk(config, channels=context_channels(config.known, config.past))
         self.identity = nn.Embedding(sum(sizes) + len(sizes), EMBEDDING)
         nn.init.normal_(self.identity.weight, std=0.02)
-        ahead = AHEAD_FEATURES + AHEAD_CHANNELS * len(config.known)
+        ahead = AHEAD_FEATURES + ahead_width(config.known)
         self.from_state = nn.Linear(width, width)
         self.from_static = nn.Linear(STATIC_FEATURES + EMBEDDING * len(sizes), width)
         self.from_ahead = nn.Linear(ahead, width)
         self.mix = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(width + ahead, 1 + (len(LEVELS) if config.loss == "pinball" else 0))
+        self.head = nn.Linear(width + ahead, 2 + (len(LEVELS) if config.loss == "pinball" else 0))
         self.register_buffer("levels_Q", torch.tensor(LEVELS), persistent=False)
         firsts = np.cumsum([0, *(size + 1 for size in sizes)])[:-1]
         self.register_buffer("firsts_A", torch.from_numpy(firsts), persistent=False)
@@ -77,8 +81,9 @@ class Network(nn.Module):
         mixed_BHD = nn.functional.gelu(self.mix(hidden_BHD * self._mask(hidden_BHD)))
         hidden_BHD = self.norm(hidden_BHD + mixed_BHD * self._mask(mixed_BHD))
         out_BHO = self.head(torch.cat([hidden_BHD, features.ahead_BHF], dim=2))
-        mean_BH, quantiles_BHQ = self._heads(out_BHO)
-        return Output(mean_BH, quantiles_BHQ, features.scale_B, features.error_B)
+        mean_BH = nn.functional.softplus(out_BHO[..., 0] + 0.5)
+        dispersion_BH = nn.functional.softplus(out_BHO[..., 1])
+        return Output(mean_BH, dispersion_BH, self._quantiles(out_BHO[..., 2:]), features.scale_B, features.error_B)
 
     def _mask(self, x_BHD: Tensor) -> Tensor:
         """A dropout mask that all days of a window share: as good here, and a 28th of the random numbers."""
@@ -86,14 +91,13 @@ class Network(nn.Module):
         mask_B1D: Tensor = self.dropout(ones_B1D)
         return mask_B1D
 
-    def _heads(self, out_BHO: Tensor) -> tuple[Tensor, Tensor | None]:
-        mean_BH = nn.functional.softplus(out_BHO[..., 0] + 0.5)
+    def _quantiles(self, out_BHO: Tensor) -> Tensor | None:
+        """The lowest level, then what each next one adds: they cannot cross."""
         if self.config.loss != "pinball":
-            return mean_BH, None
-        increments_BHQ = nn.functional.softplus(out_BHO[..., 2:] - 2.0)
-        lowest_BH1 = out_BHO[..., 1:2]
-        quantiles_BHQ = torch.cat([lowest_BH1, lowest_BH1 + increments_BHQ.cumsum(-1)], dim=-1)
-        return mean_BH, quantiles_BHQ
+            return None
+        increments_BHQ = nn.functional.softplus(out_BHO[..., 1:] - 2.0)
+        lowest_BH1 = out_BHO[..., :1]
+        return torch.cat([lowest_BH1, lowest_BH1 + increments_BHQ.cumsum(-1)], dim=-1)
 
 
 def make_trunk(config: ResolvedConfig, *, channels: int) -> nn.Module:

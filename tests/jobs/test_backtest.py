@@ -30,7 +30,7 @@ from models.baselines import BASELINES
 from models.errors_by_part import TABLE
 from models.evaluation import SCORED_LEVELS
 from models.panel import Panel
-from models.training import Progress, TimeLimitReached
+from models.progress import Progress, TimeLimitReached
 from tests.jobs.workers import LONG, TINY, Workers, add_days, add_sales, count_versions, post_job, until_status
 from tests.registry.support import flip_byte, published, weights_of
 from tests.support import client_of, until

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from models import losses
-from models.fitting import Fit, NonFiniteLoss, Schedule
+from models.fitting import Fit, NonFiniteLoss, Schedule, examples_of
 from models.inference import predict
 from models.networks.network import Network
 from models.panel import Panel
 from models.sampling import WindowSampler
-from models.training import prepare, train
+from models.training import Course, train
 from models.training_config import ARCHITECTURES, LEVELS
 from models.windows import WindowSource
 from tests.models.panels import START, forecaster_of, make_panel, resolved, small
@@ -19,7 +19,8 @@ LAST = 159
 
 
 def untrained(panel: Panel, architecture: str, **changes: object) -> tuple[Network, WindowSource, WindowSampler]:
-    return prepare(panel, resolved(architecture, **changes), end=panel.days)
+    course = Course(panel, [resolved(architecture, **changes)], end=panel.days)
+    return course.fits[0].network, course.source, course.sampler
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -41,6 +42,7 @@ def test_overfits_one_batch(architecture: str) -> None:
     network, source, _ = untrained(panel, architecture, width=64, dropout=0.0)
     series, cutoff = np.arange(12), np.full(12, 100)
     windows, target = source.windows(series, cutoff), source.targets(series, cutoff)
+    examples = examples_of(windows, target, network.statistics, network.config.context_length)
     fit = Fit(network, Schedule(0.01, 1000))
 
     def loss() -> float:
@@ -51,7 +53,7 @@ def test_overfits_one_batch(architecture: str) -> None:
 
     first = loss()
     for _ in range(200):
-        fit.step(windows, target, lambda i: panel.keys[i])
+        fit.step(examples, lambda i: panel.keys[i])
     assert loss() < 0.4 * first
 
 

@@ -12,7 +12,8 @@ from models.forecaster import Forecaster
 from models.inference import predict
 from models.online import NothingNew, UpdateConfig, continued, held_out_windows, last_complete_day, update
 from models.panel import Panel
-from models.training import Clock, Progress, TimeLimitReached, Trained
+from models.progress import Clock, Progress, TimeLimitReached
+from models.training import Trained
 from tests.models.panels import make_panel
 
 QUICK = UpdateConfig(steps=8, batch_size=64)

@@ -8,7 +8,8 @@ import pytest
 from models.heldout import NotEnoughHistory, compare, days_needed, hold_out
 from models.inference import predict
 from models.panel import Panel
-from models.training import Progress, TimeLimitReached, Trained, train
+from models.progress import Progress, TimeLimitReached
+from models.training import Trained, train
 from models.training_config import RANGES, ConfigError, ResolvedConfig, TrainingConfig
 from tests.models.panels import START, make_panel, small
 

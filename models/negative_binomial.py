@@ -1,0 +1,57 @@
+"""The negative binomial distribution: counts more spread than a Poisson's. Its loss for training, its quantiles for forecasts.
+
+With mean m and dispersion a its variance is m + a m² (Salinas et al. 2020, arXiv 1704.04110, section 3.1, use the same).
+
+Shapes: N amounts, Q quantile levels.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.panel import Floats
+
+Doubles = NDArray[np.float64]
+LEAST_DISPERSION = 1e-3
+MOST_COUNTED = 64
+"""Below so many units quantiles are counted out; above, the distribution is near enough to a gamma of its mean and spread."""
+
+
+def deviance(count: Tensor, mean: Tensor, dispersion: Tensor) -> Tensor:
+    """-log P(count), elementwise; a count that is not whole is allowed. Units, not scaled."""
+    rate = 1.0 / dispersion.clamp(min=LEAST_DISPERSION)
+    mean = mean.clamp(min=1e-4)
+    ways = torch.lgamma(rate) + torch.lgamma(count + 1.0) - torch.lgamma(count + rate)
+    return ways + rate * torch.log1p(mean / rate) + count * torch.log1p(rate / mean)
+
+
+def quantiles(mean_N: Doubles, dispersion_N: Doubles, levels_Q: Doubles) -> Floats:
+    """The least whole number with at least each level of the distribution at or below it, (N, Q)."""
+    mean_N = np.maximum(np.asarray(mean_N, np.float64), 1e-9)
+    spread_N = np.maximum(np.asarray(dispersion_N, np.float64), LEAST_DISPERSION)
+    out_NQ = _gamma(mean_N, spread_N, levels_Q)
+    small = np.flatnonzero(out_NQ.max(axis=1) < MOST_COUNTED)
+    rate_N = 1.0 / spread_N[small]
+    success_N = mean_N[small] / (mean_N[small] + rate_N)
+    probability_N = np.exp(-rate_N * np.log1p(mean_N[small] / rate_N))
+    below_N = probability_N.copy()
+    counted_NQ = np.zeros((len(small), len(levels_Q)))
+    for count in range(2 * MOST_COUNTED):
+        short_NQ = below_N[:, None] < levels_Q
+        if not short_NQ.any():
+            break
+        counted_NQ += short_NQ
+        probability_N = probability_N * success_N * (count + rate_N) / (count + 1)
+        below_N = below_N + probability_N
+    out_NQ[small] = counted_NQ
+    return out_NQ.astype(np.float32)
+
+
+def _gamma(mean_N: Doubles, dispersion_N: Doubles, levels_Q: Doubles) -> Doubles:
+    """Quantiles of a gamma with the same mean and variance (Wilson & Hilferty 1931), not below zero."""
+    shape_N1 = (mean_N / (1.0 + dispersion_N * mean_N))[:, None]
+    normal_Q = np.sqrt(2.0) * torch.erfinv(torch.from_numpy(2.0 * np.asarray(levels_Q, np.float64) - 1.0)).numpy()
+    cube_NQ = 1.0 - 1.0 / (9.0 * shape_N1) + normal_Q / (3.0 * np.sqrt(shape_N1))
+    out_NQ: Doubles = mean_N[:, None] * np.maximum(cube_NQ, 0.0) ** 3
+    return out_NQ

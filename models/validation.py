@@ -1,0 +1,72 @@
+"""What is learned from windows that no member was trained on: how members become one forecast, and how days go together.
+
+Shapes: B windows, H horizon, M memory days, Q quantile levels.
+"""
+
+import numpy as np
+import torch
+
+from models.adjustment import combine, finish, learn
+from models.dependence import dependence_rows
+from models.forecaster import Forecaster, Member
+from models.heldout import HeldOut, NotEnoughHistory
+from models.inference import predict_members
+from models.panel import Floats, Panel
+from models.quantiles import empirical_quantiles
+from models.training_config import LEVELS
+from models.windows import MEMORY, Index, WindowSource, take_days
+
+VALIDATION_WINDOWS = 2048
+MOST_VALIDATION_DAYS = 60_000
+
+
+def validation_pairs(panel: Panel, held_out: HeldOut, horizon: int, rng: np.random.Generator) -> tuple[Index, Index]:
+    """Up to VALIDATION_WINDOWS (series, cutoff) pairs over all days held out, drawn once."""
+    oldest, newest = held_out.split - 1, max(held_out.split - 1, held_out.cutoffs[-1])
+    seen_ST = np.isfinite(panel.quantity_ST)
+    alive_S = seen_ST[:, : held_out.split].any(axis=1) & seen_ST[:, held_out.split :].any(axis=1)
+    usable = np.flatnonzero(alive_S)
+    if not usable.size:
+        raise NotEnoughHistory("No series has days on both sides of the validation split.")
+    days = newest - oldest + 1
+    count = min(VALIDATION_WINDOWS, max(MOST_VALIDATION_DAYS // horizon, 1), len(usable) * days)
+    picked = rng.choice(len(usable) * days, count, replace=False)
+    return usable[picked // days].astype(np.int64), (oldest + picked % days).astype(np.int64)
+
+
+def learn_from_validation(forecaster: Forecaster, panel: Panel, series_B: Index, cutoff_B: Index) -> None:
+    """How members become one forecast, and how days go together, from windows that no member was trained on."""
+    source = forecaster.source(panel)
+    mixture = predict_members(forecaster, source, series_B, cutoff_B)
+    y_BH = source.targets(series_B, cutoff_B).numpy()
+    forecaster.adjustment = learn(mixture, y_BH, _units_weights(source, series_B, cutoff_B))
+    _, quantiles_BHQ = combine(mixture, forecaster.adjustment)
+    finished_BHQ = finish(quantiles_BHQ, mixture.memory_BM, forecaster.adjustment)
+    rng = np.random.default_rng(forecaster.config.seed)
+    forecaster.dependence_NH = dependence_rows(y_BH, finished_BHQ, forecaster.levels, rng)
+
+
+def _units_weights(source: WindowSource, series_B: Index, cutoff_B: Index) -> Floats:
+    """What turns a loss in units into one between SQL and WQL: 1 over the root of the seasonal-naive error."""
+    memory_BM = take_days(source.quantity_ST, series_B, cutoff_B - MEMORY + 1, MEMORY)
+    error_BM = np.abs(memory_BM[:, 7:] - memory_BM[:, :-7])
+    seen_B = np.isfinite(error_BM).sum(axis=1)
+    error_B = np.nansum(error_BM, axis=1) / np.maximum(seen_B, 1)
+    usual = max(float(error_B.mean()), 1e-6)
+    weight_B: Floats = ((np.maximum(error_B, 0.05 * usual) / usual) ** -0.5).astype(np.float32)
+    return weight_B
+
+
+def set_residuals(member: Member, source: WindowSource, series_B: Index, cutoff_B: Index) -> None:
+    """Quantiles and mean of (sales - point) / scale for each day ahead; a day never observed takes those of all."""
+    member.network.eval()
+    with torch.inference_mode():
+        output = member.network(source.windows(series_B, cutoff_B))
+    scale_B1 = output.scale_B.numpy()[:, None]
+    residual_BH = source.targets(series_B, cutoff_B).numpy() / scale_B1 - output.mean_BH.numpy()
+    by_day_HQ = empirical_quantiles(residual_BH.T.copy(), LEVELS)
+    overall_Q = empirical_quantiles(residual_BH.reshape(1, -1), LEVELS)[0]
+    member.residuals_HQ = np.where(np.isnan(by_day_HQ), overall_Q, by_day_HQ)
+    count_H = np.isfinite(residual_BH).sum(axis=0)
+    mean_H = np.nansum(residual_BH, axis=0) / np.maximum(count_H, 1)
+    member.residual_mean_H = np.where(count_H > 0, mean_H, np.nanmean(residual_BH)).astype(np.float32)
