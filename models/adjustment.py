@@ -1,9 +1,9 @@
-"""From the forecasts of members to one: weights, a share of climatology, calibrated levels, whole units.
+"""From the forecasts of members to one: weights, heads, a share of climatology, calibrated levels, whole units.
 
 What is learned here are a few numbers, from windows that the members were not trained on, and kept tame: each step is taken
 only as far as it was seen to pay there. `learn` finds them, `combine` and `finish` apply them.
 
-Shapes: M members, B windows, H horizon, Q quantile levels, N segments of series, G stretches of the horizon.
+Shapes: M members, B windows, H horizon, L memory days, Q quantile levels, N segments of series, G stretches of the horizon.
 """
 
 import itertools
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models import negative_binomial
 from models.climatology import capped, own_year
 from models.dependence import pit
 from models.panel import Floats
@@ -25,8 +26,9 @@ Doubles = NDArray[np.float64]
 STRETCHES = (7, 14, 365)
 """Days ahead that are calibrated together: the first week, the second, the rest."""
 CLIMATOLOGY_SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+COUNTS_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 GOOD_ENOUGH = 1.001
-"""Of the shares of climatology, the largest whose loss is within 0.1 % of the least: it is the safer of equals."""
+"""Of equals, within 0.1 % of the least loss, the largest share of climatology is the safest, the least of counts the simplest."""
 WEIGHT_STEPS = 120
 CALIBRATION_PRIOR = 3000
 """Days that say the levels are right as they are; with as many observed days a correction is taken by half."""
@@ -34,9 +36,13 @@ CALIBRATION_PRIOR = 3000
 
 @dataclass(frozen=True)
 class Adjustment:
-    """`levels_NGQ`: which level of the mixture to read for each level asked, by segment of series and days ahead."""
+    """`counts` is the share of the negative binomial head against the quantile head, for series that sell whole units.
+
+    `levels_NGQ`: which level of the mixture to read for each level asked, by segment of series and days ahead.
+    """
 
     weights_M: Doubles
+    counts: float = 0.0
     climatology: float = 0.0
     levels_NGQ: Doubles | None = None
     whole_units: bool = False
@@ -45,6 +51,7 @@ class Adjustment:
         """Plain JSON values."""
         return {
             "weights": self.weights_M.tolist(),
+            "counts": self.counts,
             "climatology": self.climatology,
             "levels": None if self.levels_NGQ is None else self.levels_NGQ.tolist(),
             "whole_units": self.whole_units,
@@ -53,7 +60,9 @@ class Adjustment:
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Adjustment":
         levels = None if plain["levels"] is None else np.array(plain["levels"], np.float64)
-        return cls(np.array(plain["weights"], np.float64), plain["climatology"], levels, plain["whole_units"])
+        return cls(
+            np.array(plain["weights"], np.float64), plain["counts"], plain["climatology"], levels, plain["whole_units"]
+        )
 
 
 def equal_members(count: int) -> Adjustment:
@@ -66,8 +75,9 @@ class Mixture:
     """The members' forecasts of some windows (units, not yet adjusted), and the windows' past."""
 
     mean_MBH: Floats
+    dispersion_MBH: Floats
     quantiles_MBHQ: Floats
-    memory_BM: Floats
+    memory_BL: Floats
 
     @property
     def horizon(self) -> int:
@@ -75,38 +85,72 @@ class Mixture:
 
 
 def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
-    """Mean (B, H) and quantiles (B, H, Q): members by weight, then climatology by its share."""
-    mean_BH = np.tensordot(adjustment.weights_M, mixture.mean_MBH, axes=1)
-    quantiles_BHQ = np.tensordot(adjustment.weights_M, mixture.quantiles_MBHQ, axes=1)
+    """Mean (B, H) and quantiles (B, H, Q): members by weight, their heads by share, then climatology by its share."""
+    mean_BH = _averaged(adjustment.weights_M, mixture.mean_MBH)
+    quantiles_BHQ = _averaged(adjustment.weights_M, mixture.quantiles_MBHQ)
+    if adjustment.counts > 0:
+        counts_BHQ = _counts(mixture, adjustment.weights_M)
+        quantiles_BHQ = _drawn_to(quantiles_BHQ, counts_BHQ, adjustment.counts)
     if adjustment.climatology > 0:
-        usual_BH, usual_BHQ = own_year(capped(mixture.memory_BM), mixture.horizon)
-        known_B = np.isfinite(usual_BHQ[:, 0, 0])
-        share_B = np.where(known_B, adjustment.climatology, 0.0)
-        mean_BH += share_B[:, None] * (np.nan_to_num(usual_BH) - mean_BH)
-        quantiles_BHQ += share_B[:, None, None] * (np.nan_to_num(usual_BHQ) - quantiles_BHQ)
-    return mean_BH.astype(np.float32), quantiles_BHQ.astype(np.float32)
+        usual_BH, usual_BHQ = own_year(capped(mixture.memory_BL), mixture.horizon)
+        mean_BH = _drawn_to(mean_BH, usual_BH, adjustment.climatology)
+        quantiles_BHQ = _drawn_to(quantiles_BHQ, usual_BHQ, adjustment.climatology)
+    return mean_BH, quantiles_BHQ
 
 
-def finish(quantiles_BHQ: Floats, memory_BM: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:
+def _averaged(weights_M: Doubles, values_MBX: Floats) -> Floats:
+    averaged: Floats = np.tensordot(weights_M.astype(np.float32), values_MBX, axes=1)
+    return averaged
+
+
+def _drawn_to(values: Floats, other: Floats, share: float) -> Floats:
+    """`values`, a share of the way to `other` where that is known."""
+    drawn: Floats = values + np.float32(share) * (np.where(np.isnan(other), values, other) - values)
+    return drawn
+
+
+def _counts(mixture: Mixture, weights_M: Doubles) -> Floats:
+    """Quantiles of the members' mean negative binomial; NaN for windows that do not sell whole units."""
+    mean_BH = _averaged(weights_M, mixture.mean_MBH)
+    dispersion_BH = _averaged(weights_M, mixture.dispersion_MBH)
+    found_BHQ = np.full((*mean_BH.shape, len(LEVELS)), np.nan, np.float32)
+    whole = np.flatnonzero(sells_whole_units(mixture.memory_BL))
+    levels = np.array(LEVELS)
+    found = negative_binomial.quantiles(mean_BH[whole].reshape(-1), dispersion_BH[whole].reshape(-1), levels)
+    found_BHQ[whole] = found.reshape(len(whole), mixture.horizon, len(LEVELS))
+    return found_BHQ
+
+
+def finish(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:
     """Calibrated, in whole units where the series sells so and the adjustment says it pays, in order, not negative."""
     if adjustment.levels_NGQ is not None:
-        quantiles_BHQ = _at_levels(quantiles_BHQ, segments_of(memory_BM), adjustment.levels_NGQ)
+        quantiles_BHQ = _at_levels(quantiles_BHQ, segments_of(memory_BL), adjustment.levels_NGQ)
     if adjustment.whole_units and whole_units:
-        whole_B = sells_whole_units(memory_BM)
+        whole_B = sells_whole_units(memory_BL)
         quantiles_BHQ = np.where(whole_B[:, None, None], np.round(quantiles_BHQ), quantiles_BHQ)
     return np.maximum(quantiles_BHQ, 0.0)
 
 
 def learn(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Adjustment:
     """The adjustment that windows not trained on speak for. `weight_B` turns pinball in units into the loss that matters."""
-    adjustment = Adjustment(_weights(mixture, y_BH, weight_B))
-    adjustment = replace(adjustment, climatology=_climatology_share(mixture, adjustment, y_BH, weight_B))
+    weights_M = _weights(mixture, y_BH, weight_B)
+    quantiles_BHQ = _averaged(weights_M, mixture.quantiles_MBHQ)
+
+    def equals(other_BHQ: Floats, shares: tuple[float, ...]) -> list[float]:
+        losses = [loss(_drawn_to(quantiles_BHQ, other_BHQ, share), y_BH, weight_B) for share in shares]
+        return [share for share, value in zip(shares, losses, strict=True) if value <= min(losses) * GOOD_ENOUGH]
+
+    counts_BHQ = _counts(mixture, weights_M)
+    counts = min(equals(counts_BHQ, COUNTS_SHARES))
+    quantiles_BHQ = _drawn_to(quantiles_BHQ, counts_BHQ, counts)
+    climatology = max(equals(own_year(capped(mixture.memory_BL), mixture.horizon)[1], CLIMATOLOGY_SHARES))
+    adjustment = Adjustment(weights_M, counts, climatology)
     _, quantiles_BHQ = combine(mixture, adjustment)
-    calibrated = replace(adjustment, levels_NGQ=_calibrated_levels(quantiles_BHQ, y_BH, mixture.memory_BM))
+    calibrated = replace(adjustment, levels_NGQ=_calibrated_levels(quantiles_BHQ, y_BH, mixture.memory_BL))
     rounded = replace(calibrated, whole_units=True)
     found = min(
         (adjustment, calibrated, rounded, replace(adjustment, whole_units=True)),
-        key=lambda one: loss(finish(quantiles_BHQ, mixture.memory_BM, one), y_BH, weight_B),
+        key=lambda one: loss(finish(quantiles_BHQ, mixture.memory_BL, one), y_BH, weight_B),
     )
     return found
 
@@ -120,10 +164,10 @@ def loss(quantiles_BHQ: Floats, y_BH: Floats, weight_B: Floats) -> float:
     return float(total / max(seen_BH.sum(), 1))
 
 
-def sells_whole_units(memory_BM: Floats) -> NDArray[np.bool_]:
+def sells_whole_units(memory_BL: Floats) -> NDArray[np.bool_]:
     """Whether every quantity of the window's past is a whole number."""
-    seen_BM = np.nan_to_num(memory_BM)
-    out: NDArray[np.bool_] = (seen_BM == np.round(seen_BM)).all(axis=1)
+    seen_BL = np.nan_to_num(memory_BL)
+    out: NDArray[np.bool_] = (seen_BL == np.round(seen_BL)).all(axis=1)
     return out
 
 
@@ -150,20 +194,11 @@ def _weights(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Doubles:
     return (equal_M + learned_M) / 2
 
 
-def _climatology_share(mixture: Mixture, adjustment: Adjustment, y_BH: Floats, weight_B: Floats) -> float:
-    losses = [
-        loss(combine(mixture, replace(adjustment, climatology=share))[1], y_BH, weight_B)
-        for share in CLIMATOLOGY_SHARES
-    ]
-    enough = min(losses) * GOOD_ENOUGH
-    return max(share for share, value in zip(CLIMATOLOGY_SHARES, losses, strict=True) if value <= enough)
-
-
-def _calibrated_levels(quantiles_BHQ: Floats, y_BH: Floats, memory_BM: Floats) -> Doubles:
+def _calibrated_levels(quantiles_BHQ: Floats, y_BH: Floats, memory_BL: Floats) -> Doubles:
     """For each level asked the level to read, so that as many days fall below as should; drawn back where days are few."""
     rng = np.random.default_rng(0)
     level_BH = np.where(np.isfinite(y_BH), pit(y_BH, quantiles_BHQ, np.array(LEVELS), rng), np.nan)
-    segment_B = segments_of(memory_BM)
+    segment_B = segments_of(memory_BL)
     levels_NGQ = np.empty((len(SEGMENTS), len(STRETCHES), len(LEVELS)))
     for segment in range(len(SEGMENTS)):
         for stretch, days in enumerate(_stretches(y_BH.shape[1])):

@@ -18,7 +18,7 @@ from models.identities import Identities
 from models.networks.network import Network
 from models.training_config import LEVELS, ConfigError, ResolvedConfig
 
-FORMAT = 2
+FORMAT = 3
 
 
 class CheckpointError(ValueError):

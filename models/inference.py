@@ -45,7 +45,7 @@ def predict(
         mixture = members_of(forecaster, source.windows(series_B, cutoff_S[series_B]))
         mean_BH, quantiles_BHQ = combine(mixture, forecaster.adjustment)
         parts.append(
-            (mean_BH, finish(quantiles_BHQ, mixture.memory_BM, forecaster.adjustment, whole_units=whole_units))
+            (mean_BH, finish(quantiles_BHQ, mixture.memory_BL, forecaster.adjustment, whole_units=whole_units))
         )
     mean_SH, quantiles_SHQ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return Forecast(mean_SH, quantiles_SHQ, forecaster.levels).days(horizon)
@@ -63,8 +63,9 @@ def predict_members(
     ]
     return Mixture(
         np.concatenate([p.mean_MBH for p in parts], axis=1),
+        np.concatenate([p.dispersion_MBH for p in parts], axis=1),
         np.concatenate([p.quantiles_MBHQ for p in parts], axis=1),
-        np.concatenate([p.memory_BM for p in parts]),
+        np.concatenate([p.memory_BL for p in parts]),
     )
 
 
@@ -83,24 +84,24 @@ def members_of(forecaster: Forecaster, windows: Windows) -> Mixture:
             if length not in features:
                 features[length] = compute_features(windows, network.statistics, context_length=length)
             said.append(in_units(member, network.decode(features[length], windows.identity_BA)))
-    mean_MBH, quantiles_MBHQ = (np.stack(columns) for columns in zip(*said, strict=True))
-    return Mixture(mean_MBH, quantiles_MBHQ, windows.quantity_BM.numpy())
+    mean_MBH, dispersion_MBH, quantiles_MBHQ = (np.stack(columns) for columns in zip(*said, strict=True))
+    return Mixture(mean_MBH, dispersion_MBH, quantiles_MBHQ, windows.quantity_BM.numpy())
 
 
-def in_units(member: Member, output: Output) -> tuple[Floats, Floats]:
-    """An output back in units sold. A point head's quantiles are its validation residuals around the point."""
+def in_units(member: Member, output: Output) -> tuple[Floats, Floats, Floats]:
+    """An output back in units sold: mean, dispersion, quantiles. A point head's are its validation residuals around the point."""
     scale_B11 = output.scale_B.numpy()[:, None, None]
-    point_BH = output.mean_BH.numpy()
+    point_BH, dispersion_BH = output.mean_BH.numpy(), output.dispersion_BH.numpy()
     if output.quantiles_BHQ is not None:
         quantiles_BHQ = np.maximum(output.quantiles_BHQ.numpy(), 0.0) * scale_B11
-        return point_BH * scale_B11[:, 0], quantiles_BHQ
+        return point_BH * scale_B11[:, 0], dispersion_BH, quantiles_BHQ
     if member.residuals_HQ is None or member.residual_mean_H is None:
         raise ValueError("This network has a point head and no residuals; its quantiles are unknown.")
     quantiles_BHQ = np.maximum(point_BH[:, :, None] + member.residuals_HQ, 0.0) * scale_B11
     mean_BH = point_BH
     if member.config.loss == "mae":
         mean_BH = np.maximum(point_BH + member.residual_mean_H, 0.0)
-    return mean_BH * scale_B11[:, 0], quantiles_BHQ
+    return mean_BH * scale_B11[:, 0], dispersion_BH, quantiles_BHQ
 
 
 def answerable(panel: Panel, cutoffs: ArrayLike) -> NDArray[np.bool_]:

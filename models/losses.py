@@ -40,11 +40,6 @@ def mae(target_BH: Tensor, point_BH: Tensor, weight_BH: Tensor) -> Tensor:
     return _mean((_present(target_BH) - point_BH).abs(), weight_BH)
 
 
-def poisson_deviance(target_BH: Tensor, mean_BH: Tensor, weight_BH: Tensor) -> Tensor:
-    """Up to a constant, m - y log m: least at the true mean, and gentler on large sales than a square."""
-    return _mean(mean_BH - _present(target_BH) * mean_BH.clamp(min=1e-4).log(), weight_BH)
-
-
 def negative_binomial(target_BH: Tensor, mean_BH: Tensor, dispersion_BH: Tensor, weight_BH: Tensor) -> Tensor:
     """-log likelihood, in units: least at the true mean, and the gentler on a large count the more sales spread."""
     return _mean(deviance(_present(target_BH), mean_BH, dispersion_BH), weight_BH)

@@ -26,15 +26,15 @@ def deviance(count: Tensor, mean: Tensor, dispersion: Tensor) -> Tensor:
     return ways + rate * torch.log1p(mean / rate) + count * torch.log1p(rate / mean)
 
 
-def quantiles(mean_N: Doubles, dispersion_N: Doubles, levels_Q: Doubles) -> Floats:
+def quantiles(mean_N: Floats | Doubles, dispersion_N: Floats | Doubles, levels_Q: Doubles) -> Floats:
     """The least whole number with at least each level of the distribution at or below it, (N, Q)."""
-    mean_N = np.maximum(np.asarray(mean_N, np.float64), 1e-9)
-    spread_N = np.maximum(np.asarray(dispersion_N, np.float64), LEAST_DISPERSION)
-    out_NQ = _gamma(mean_N, spread_N, levels_Q)
+    centre_N: Doubles = np.maximum(mean_N.astype(np.float64), 1e-9)
+    spread_N: Doubles = np.maximum(dispersion_N.astype(np.float64), LEAST_DISPERSION)
+    out_NQ = _gamma(centre_N, spread_N, levels_Q)
     small = np.flatnonzero(out_NQ.max(axis=1) < MOST_COUNTED)
     rate_N = 1.0 / spread_N[small]
-    success_N = mean_N[small] / (mean_N[small] + rate_N)
-    probability_N = np.exp(-rate_N * np.log1p(mean_N[small] / rate_N))
+    success_N = centre_N[small] / (centre_N[small] + rate_N)
+    probability_N = np.exp(-rate_N * np.log1p(centre_N[small] / rate_N))
     below_N = probability_N.copy()
     counted_NQ = np.zeros((len(small), len(levels_Q)))
     for count in range(2 * MOST_COUNTED):

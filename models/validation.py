@@ -41,7 +41,7 @@ def learn_from_validation(forecaster: Forecaster, panel: Panel, series_B: Index,
     y_BH = source.targets(series_B, cutoff_B).numpy()
     forecaster.adjustment = learn(mixture, y_BH, _units_weights(source, series_B, cutoff_B))
     _, quantiles_BHQ = combine(mixture, forecaster.adjustment)
-    finished_BHQ = finish(quantiles_BHQ, mixture.memory_BM, forecaster.adjustment)
+    finished_BHQ = finish(quantiles_BHQ, mixture.memory_BL, forecaster.adjustment)
     rng = np.random.default_rng(forecaster.config.seed)
     forecaster.dependence_NH = dependence_rows(y_BH, finished_BHQ, forecaster.levels, rng)
 

@@ -19,7 +19,7 @@ def flat(*values: float, windows: int = 1, memory: float = 4.0) -> Mixture:
     """Members that each say one number for every day and level, for windows that always sold `memory`."""
     mean = np.stack([np.full((windows, HORIZON), value, np.float32) for value in values])
     quantiles = np.repeat(mean[..., None], len(LEVELS), axis=3)
-    return Mixture(mean, quantiles, np.full((windows, MEMORY), memory, np.float32))
+    return Mixture(mean, np.ones_like(mean), quantiles, np.full((windows, MEMORY), memory, np.float32))
 
 
 def normal(mean: float, spread: float, windows: int) -> Floats:
@@ -78,13 +78,29 @@ def test_climatology_takes_over_where_it_is_right_and_stays_out_where_it_is_wron
     assert learn(flat(4.0, windows=40, memory=400.0), y, weight).climatology == 0.0
 
 
+def test_the_head_is_the_one_that_is_right_about_the_days_seen() -> None:
+    """Counts drawn from a negative binomial: its own head wins against quantiles that are off, not against ones that are not."""
+    windows = 2000
+    generator = np.random.default_rng(2)
+    y = generator.poisson(generator.gamma(2.0, 1.5, (windows, HORIZON))).astype(np.float32)
+    mean = np.full((1, windows, HORIZON), 3.0, np.float32)
+    memory = np.full((windows, MEMORY), 3.0, np.float32)
+    right = np.broadcast_to(np.quantile(y, LEVELS), (1, windows, HORIZON, len(LEVELS))).astype(np.float32)
+    for quantiles, counts in ((right + 2, 1.0), (right, 0.0)):
+        mixture = Mixture(mean, np.full_like(mean, 0.5), quantiles, memory)
+        assert learn(mixture, y, np.ones(windows, np.float32)).counts == counts
+    kilos = Mixture(mean, np.full_like(mean, 0.5), right, memory + 0.5)
+    assert np.array_equal(combine(kilos, Adjustment(np.ones(1), counts=1.0))[1], right[0])
+
+
 def test_levels_that_are_too_narrow_are_spread() -> None:
     """Quantiles at half the true spread: what is called 0.9 must be read further out, and the loss falls."""
     windows = 3000
     y = np.random.default_rng(1).normal(100, 10, (windows, HORIZON)).astype(np.float32) + 0.25
     narrow = normal(100.25, 5, windows)
     memory = np.full((windows, MEMORY), 100.5, np.float32)
-    mixture = Mixture(np.full((1, windows, HORIZON), 100, np.float32), narrow[None], memory)
+    mean = np.full((1, windows, HORIZON), 100, np.float32)
+    mixture = Mixture(mean, np.ones_like(mean), narrow[None], memory)
     found = learn(mixture, y, np.ones(windows, np.float32))
     assert found.levels_NGQ is not None
     finished = finish(combine(mixture, found)[1], memory, found)
@@ -100,7 +116,7 @@ def test_the_loss_is_the_mean_pinball_loss_of_observed_days() -> None:
 
 
 def test_an_adjustment_survives_json() -> None:
-    for one in (equal_members(3), Adjustment(np.ones(1), 0.3, np.zeros((3, 3, len(LEVELS))), whole_units=True)):
+    for one in (equal_members(3), Adjustment(np.ones(1), 0.5, 0.3, np.zeros((3, 3, len(LEVELS))), whole_units=True)):
         again = Adjustment.from_dict(one.as_dict())
         assert again.as_dict() == one.as_dict()
 
@@ -110,7 +126,7 @@ def test_an_ensemble_trains_every_member_and_answers_as_one() -> None:
     forecaster = trained.forecaster
     assert [(m.config.architecture, m.config.seed) for m in forecaster.members] == list(ENSEMBLE)
     assert forecaster.architecture == "ensemble" and forecaster.twin is not None
-    assert [epoch["epoch"] for epoch in trained.history] == [*range(1, len(ENSEMBLE) + 1)]
+    assert [epoch["epoch"] for epoch in trained.history] == [1]
     assert len(forecaster.adjustment.weights_M) == len(ENSEMBLE)
     assert {m["architecture"] for m in forecaster.describe()["members"]} == {"mlp", "cnn", "lstm", "transformer"}  # type: ignore[attr-defined]
 
