@@ -19,7 +19,7 @@ from models.windows import ANNUAL, CALENDAR_COLUMNS, MEMORY, Windows
 TRAILING_DAYS = (7, 14, 28, 56, 91, 182, 364)
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.97)
 STATIC_FEATURES = 1 + len(TRAILING_DAYS) + len(QUANTILES) + 7
-AHEAD_FEATURES = CALENDAR_COLUMNS + 2 + 8
+AHEAD_FEATURES = CALENDAR_COLUMNS + 2 + 10
 WEEKS = MEMORY // 7
 
 
@@ -82,7 +82,7 @@ def _ranges(horizon: int) -> tuple[Tensor, Tensor]:
     """
     lows = [MEMORY - days for days in TRAILING_DAYS] + [MEMORY - 392]
     highs = [MEMORY] * len(TRAILING_DAYS) + [MEMORY - 364]
-    for half in (3, 14):
+    for half in (0, 1, 3, 14):
         for ahead in range(1, horizon + 1):
             same_day = MEMORY - 1 + ahead - 364
             lows.append(min(max(same_day - half, 0), MEMORY))
@@ -198,10 +198,12 @@ def _ahead(
         columns += [mean_B7[:, weekday_H].clamp(max=20.0), selling_B7[:, weekday_H]]
     first = len(TRAILING_DAYS) + 1
     around_BN = (sums.mean_BN[:, first - 1 :] / scale_B[:, None]).clamp(max=20.0)
-    week_BH, weeks_BH = around_BN[:, 1 : 1 + horizon], around_BN[:, 1 + horizon :]
+    around_BWH = around_BN[:, 1:].reshape(len(scale_B), 4, horizon)
+    day_BH, days_BH, week_BH, weeks_BH = around_BWH.unbind(1)
     change_BH = torch.log((week_BH + 0.1) / (around_BN[:, :1] + 0.1))
-    seen_BH = sums.seen_BN[:, first : first + horizon] * sums.seen_BN[:, first - 1 : first]
-    columns += [week_BH, weeks_BH, change_BH * seen_BH, seen_BH]
+    week = first + 2 * horizon
+    seen_BH = sums.seen_BN[:, week : week + horizon] * sums.seen_BN[:, first - 1 : first]
+    columns += [day_BH, days_BH, week_BH, weeks_BH, change_BH * seen_BH, seen_BH]
     distance_HF = _distance(horizon)
     calendar_BHC = torch.cat([calendar_BHC[..., : ANNUAL.start], calendar_BHC[..., ANNUAL] * statistics.annual], dim=2)
     return torch.cat(
