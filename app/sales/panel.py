@@ -1,13 +1,14 @@
 """Sales read out of Postgres as the arrays that the engine learns and forecasts from, each from one snapshot.
 
 `read_panel` is all of it, for training; `read_context` the newest days of some series, for forecasts. Both merge what the
-calendar says of past days and of those ahead. The one rule for a covariate: what a day's own row says wins over the calendar.
+calendar says of past days and of those ahead, and give the attributes of the items. The one rule for a covariate: what a day's
+own row says wins over the calendar.
 
 Shapes: S series, T days, N rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.copy import Kind, copy_out, int_array
 from app.database.engine import begun
 from app.database.engine import driver as driver_of
+from app.sales.attributes import as_static, attributes_of, read_attributes
 from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, hold, single
 from models.panel import Panel, panel_from_columns
 
@@ -113,6 +115,8 @@ async def read_panel(
         names = await covariate_names(driver)
         said = await calendar_values(driver, _places(kept), first, panel.days + ahead, names=names)
         panel = _with_calendar(panel, said, names)
+        attributes = await read_attributes(driver)
+        panel = replace(panel, static=as_static([attributes.get(sku, {}) for sku in panel.skus]))
     revisions = np.array([row["revision"] for row in kept], np.int64)
     return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision, stray)
 
@@ -149,14 +153,14 @@ async def read_context(
 ) -> Context | None:
     """The last `days` days of each series up to its own last day, and the covariates that a forecaster asks for by name.
 
-    Series without rows are left out; None when all are. A covariate without a value is there as NaN. Give it a snapshot's
-    connection: three statements that must see one state.
+    Series without rows are left out; None when all are. A covariate without a value is there as NaN. All attributes of the items
+    are told; a forecaster knows its own by name. Give it a snapshot's connection: three statements that must see one state.
     """
     driver = await driver_of(connection)
     rows = await driver.fetch(
-        "SELECT id, sku, location, revision, last_day,"
+        "SELECT s.id, s.sku, s.location, s.revision, s.last_day, i.category, i.brand, i.attributes::text AS attributes,"
         " (SELECT coalesce(max(value), 0) FROM revisions WHERE name = 'calendar') AS calendar_revision"
-        " FROM series WHERE id = ANY($1::int[]) AND rows > 0 ORDER BY id",
+        " FROM series s LEFT JOIN items i ON i.sku = s.sku WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
         series_ids,
     )
     if not rows:
@@ -190,7 +194,7 @@ async def read_context(
         [row["revision"] for row in rows],
         [row["last_day"] for row in rows],
         calendar_revision,
-        panel,
+        replace(panel, static=as_static([attributes_of(row) for row in rows])),
         last_S - first,
     )
 
