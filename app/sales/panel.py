@@ -1,8 +1,8 @@
 """Sales read out of Postgres as the arrays that the engine learns and forecasts from, each from one snapshot.
 
 `read_panel` is all of it, for training; `read_context` the newest days of some series, for forecasts. Both merge what the
-calendar says of past days and of those ahead, and give the attributes of the items. The one rule for a covariate: what a day's
-own row says wins over the calendar.
+calendar says of past days and of those ahead, and give holidays and the attributes of the items. The one rule for a covariate:
+what a day's own row says wins over the calendar, and that over holidays.
 
 Shapes: S series, T days, N rows.
 """
@@ -23,6 +23,10 @@ from app.database.engine import begun
 from app.database.engine import driver as driver_of
 from app.sales.attributes import as_static, attributes_of, read_attributes
 from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, hold, single
+from app.sales.places import COLUMNS as PLACE_COLUMNS
+from app.sales.places import JOINS as PLACE_JOINS
+from app.sales.places import place_of_row
+from models.holidays import HOLIDAYS, with_holidays
 from models.panel import Panel, panel_from_columns
 
 log = structlog.get_logger()
@@ -80,8 +84,8 @@ async def read_panel(
     """All sales, or those of some series or from a day on; None when there are none. Give it a snapshot's connection.
 
     Stray days long before all others (`first_day_of_use`) and covariates that nobody has ever given are left out. Known ahead
-    are open, event, and whatever else the calendar gives a value after the last day of sales (price and promo too: a price
-    that only sales rows tell is known when the sale is). All others are past ones.
+    are open, event, holidays where any location has a country, and whatever else the calendar gives a value after the last day
+    of sales (price and promo too: a price that only sales rows tell is known when the sale is). All others are past ones.
     """
     driver = await begun(connection)
     await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL jit = off")
@@ -117,6 +121,9 @@ async def read_panel(
         panel = _with_calendar(panel, said, names)
         attributes = await read_attributes(driver)
         panel = replace(panel, static=as_static([attributes.get(sku, {}) for sku in panel.skus]))
+    places = [place_of_row(row) for row in kept]
+    if any(places):
+        panel = with_holidays(panel, places, ahead=ahead)
     revisions = np.array([row["revision"] for row in kept], np.int64)
     return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision, stray)
 
@@ -159,8 +166,8 @@ async def read_context(
     driver = await driver_of(connection)
     rows = await driver.fetch(
         "SELECT s.id, s.sku, s.location, s.revision, s.last_day, i.category, i.brand, i.attributes::text AS attributes,"
-        " (SELECT coalesce(max(value), 0) FROM revisions WHERE name = 'calendar') AS calendar_revision"
-        " FROM series s LEFT JOIN items i ON i.sku = s.sku WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
+        f" {PLACE_COLUMNS}, r.value AS calendar_revision FROM series s LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS}"
+        " WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
         series_ids,
     )
     if not rows:
@@ -189,6 +196,9 @@ async def read_context(
     else:
         said = {name: np.full((len(rows), width + ahead), np.nan, np.float32) for name in ("open", "event")}
     _merge(panel, said)
+    holidays = [name for name in HOLIDAYS if name in known]
+    if holidays:
+        panel = with_holidays(panel, [place_of_row(row) for row in rows], names=holidays, ahead=ahead)
     return Context(
         ids.tolist(),
         [row["revision"] for row in rows],
@@ -201,7 +211,9 @@ async def read_context(
 
 async def _series(driver: asyncpg.Connection, ids: Sequence[int] | None) -> list[asyncpg.Record]:
     rows: list[asyncpg.Record] = await driver.fetch(
-        "SELECT id, sku, location, revision FROM series WHERE $1::int[] IS NULL OR id = ANY($1) ORDER BY id", ids
+        f"SELECT s.id, s.sku, s.location, s.revision, {PLACE_COLUMNS} FROM series s {PLACE_JOINS}"
+        " WHERE $1::int[] IS NULL OR s.id = ANY($1) ORDER BY s.id",
+        ids,
     )
     return rows
 

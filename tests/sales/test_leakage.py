@@ -13,6 +13,7 @@ import torch
 
 from app.database.engine import Database
 from app.sales.panel import read_context, read_panel
+from models.holidays import HOLIDAYS
 from models.identities import Identities, identities_of
 from models.panel import Panel
 from models.windows import MEMORY, Windows, WindowSource
@@ -55,7 +56,7 @@ async def post_history(client: httpx.AsyncClient, *, told: bool) -> None:
 
 
 async def put_calendar(client: httpx.AsyncClient) -> None:
-    """Price, promotion and events of all days and those ahead; weather of the past only."""
+    """Price, promotion and events of all days and those ahead, and the country; weather of the past only."""
     rows = [
         {"sku": sku, "location": None, "date": day.isoformat(), **price_and_promo(sku, day), "open": day.weekday() != 6}
         for sku in ("A", "B")
@@ -67,6 +68,8 @@ async def put_calendar(client: httpx.AsyncClient) -> None:
     ]
     answer = await client.put("/v1/calendar", json={"calendar": rows})
     assert answer.status_code == 200, answer.text
+    place = {"location": "S1", "country": "IT"}
+    assert (await client.put("/v1/locations", json={"locations": [place]})).status_code == 200
 
 
 async def put_items(client: httpx.AsyncClient) -> None:
@@ -101,7 +104,7 @@ async def test_a_window_of_training_is_what_a_forecast_of_that_day_would_have_re
         data = await read_panel(connection)
     assert data is not None
     known, past = tuple(data.panel.known), tuple(data.panel.past)
-    assert set(known) == ({"price", "promo", "open", "event"} if with_calendar else set())
+    assert set(known) == ({"price", "promo", "open", "event", *HOLIDAYS} if with_calendar else set())
     identities = identities_of(data.panel)
     told_of_items = {
         "category": ["juice", "milk"], "brand": ["Alp"], "attributes.organic": ["true"], "attributes.litres": ["1"],
