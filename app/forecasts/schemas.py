@@ -101,6 +101,7 @@ class SeriesForecast(BaseModel):
                     }
                 ],
                 "fallback": None,
+                "missing_covariates": [],
             }
         }
     )
@@ -116,6 +117,10 @@ class SeriesForecast(BaseModel):
     held_out: list[date] = Field(description="Days up to the cutoff that are in quarantine.")
     forecast: list[PeriodForecast]
     fallback: Fallback | None
+    missing_covariates: list[str] = Field(
+        description="Covariates that the version knows ahead and of which a value is missing on one of these days (`holiday`: "
+        "the location has no country); their usual value was taken."
+    )
 
 
 class SeriesForecasts(BaseModel):
