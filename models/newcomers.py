@@ -21,10 +21,13 @@ FIRST_WEEKS = 28
 SETTLED_DAYS = 56
 """Days from its first one on that make a series a sibling; one that began so long after the first of all was launched."""
 LIKENESS_POWER = 3
-OWN_PRIOR_DAYS = 7.0
+OWN_PRIOR_DAYS = 1.0
 """Days of its own that count as much as what siblings say of a newcomer's level."""
+LEVEL_WIDTH = 0.5
+"""How unlike in level, as a logarithm, siblings may be before their shape tells little of a newcomer whose level is known."""
+SMALLEST_LEVEL = 0.05
 LAUNCH_PRIOR = 10.0
-"""Launches seen that are believed by half."""
+"""Items whose launch was seen that are believed by half. Launches of one item at many locations are one piece of news."""
 LARGEST_LAUNCH_FACTOR = 3.0
 
 
@@ -34,6 +37,15 @@ class OwnDays:
 
     days: int
     sold: float
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a series sold in its first weeks, and what a sibling that was settled by then sold on average in the same days."""
+
+    sku: str
+    sold: float
+    beside: float
 
 
 def likeness(own: Mapping[str, str], others: Sequence[Mapping[str, str]], same_location: Sequence[bool]) -> Doubles:
@@ -48,7 +60,7 @@ def of_siblings(
 ) -> tuple[Floats, Floats]:
     """Mean (H) and quantiles (H, Q) of the mixture of siblings' forecasts times `factor`.
 
-    With own days each sibling is scaled towards their level first: by half once there are OWN_PRIOR_DAYS of them.
+    With own days the siblings that sell as much count most, and each is scaled to the own level but for OWN_PRIOR_DAYS.
     """
     scale_S = np.full(len(weight_S), factor)
     if own is not None and own.days:
@@ -56,9 +68,17 @@ def of_siblings(
         own_level = own.sold / own.days
         shrunk_S = (own.days * own_level + OWN_PRIOR_DAYS * level_S) / (own.days + OWN_PRIOR_DAYS)
         scale_S = scale_S * shrunk_S / level_S
+        weight_S = weight_S * _closeness(level_S, own)
     mean_H = np.average(siblings.mean_SH * scale_S[:, None], axis=0, weights=weight_S)
     quantiles_HQ = _pooled(siblings.quantiles_SHQ * scale_S[:, None, None], weight_S)
     return mean_H.astype(np.float32), quantiles_HQ
+
+
+def _closeness(level_S: Doubles, own: OwnDays) -> Doubles:
+    """1 for a sibling of the newcomer's own level, less the further it is off; few days say little. Never nothing."""
+    distance_S = np.log(level_S + SMALLEST_LEVEL) - np.log(own.sold / own.days + SMALLEST_LEVEL)
+    closeness_S: Doubles = np.exp(-0.5 * distance_S**2 / (LEVEL_WIDTH**2 + 1 / own.days)) + 1e-12
+    return closeness_S
 
 
 def _pooled(quantiles_SHQ: Floats, weight_S: Doubles) -> Floats:
@@ -76,32 +96,30 @@ def _pooled(quantiles_SHQ: Floats, weight_S: Doubles) -> Floats:
     return np.maximum(out_HQ, 0.0)
 
 
-def launch_factor(launches: Sequence[tuple[float, float]]) -> float:
-    """What first weeks sell beside siblings: from pairs (sold by a launch in its first weeks, by a sibling on average in them).
-
-    Drawn back to 1 where few launches were seen. Pairs whose siblings sold nothing say nothing.
-    """
-    told = [(own, beside) for own, beside in launches if beside > 0]
+def launch_factor(launches: Sequence[Launch]) -> float:
+    """What first weeks sell beside siblings, drawn back to 1 where few items were launched."""
+    told = [launch for launch in launches if launch.beside > 0]
     if not told:
         return 1.0
-    ratio = max(sum(own for own, _ in told) / sum(beside for _, beside in told), 1 / LARGEST_LAUNCH_FACTOR)
-    factor = min(ratio, LARGEST_LAUNCH_FACTOR) ** (len(told) / (len(told) + LAUNCH_PRIOR))
-    return float(factor)
+    ratio = max(sum(one.sold for one in told) / sum(one.beside for one in told), 1 / LARGEST_LAUNCH_FACTOR)
+    items = len({launch.sku for launch in told})
+    return float(min(ratio, LARGEST_LAUNCH_FACTOR) ** (items / (items + LAUNCH_PRIOR)))
 
 
-def launches_of(panel: Panel, siblings: Sequence[int], cutoff: int) -> list[tuple[float, float]]:
-    """The pairs of `launch_factor` that a panel shows up to a cutoff: each sibling that began after the first of them."""
+def launches_of(panel: Panel, siblings: Sequence[int], cutoff: int) -> list[Launch]:
+    """The launches that a panel shows up to a cutoff: siblings that began after the first of them."""
     seen_ST = np.isfinite(panel.quantity_ST[list(siblings), : cutoff + 1])
     quantity_ST = np.nan_to_num(panel.quantity_ST[list(siblings), : cutoff + 1])
     first_S = np.where(seen_ST.any(axis=1), seen_ST.argmax(axis=1), cutoff + 1)
-    pairs = []
+    launches = []
     for row, first in enumerate(first_S.tolist()):
         if first < first_S.min() + SETTLED_DAYS or first + FIRST_WEEKS > cutoff + 1:
             continue
         weeks = slice(first, first + FIRST_WEEKS)
         beside = first_S + SETTLED_DAYS <= first
-        pairs.append((float(quantity_ST[row, weeks].sum()), float(quantity_ST[beside, weeks].sum(axis=1).mean())))
-    return pairs
+        sold, others = float(quantity_ST[row, weeks].sum()), quantity_ST[beside, weeks].sum(axis=1)
+        launches.append(Launch(panel.skus[siblings[row]], sold, float(others.mean())))
+    return launches
 
 
 def replacing(old: Panel, cutoff: int, *, key: tuple[str, str], static: Mapping[str, str], own: Panel | None) -> Panel:

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.catalog.active import ACTIVE_DAYS
 from app.sales.attributes import attributes_of
-from models.newcomers import FIRST_WEEKS, SETTLED_DAYS, Doubles, OwnDays, likeness
+from models.newcomers import FIRST_WEEKS, SETTLED_DAYS, Doubles, Launch, OwnDays, likeness
 from models.windows import MEMORY
 
 MOST_SIBLINGS = 64
@@ -119,19 +119,17 @@ async def siblings_of(connection: asyncpg.Connection, newcomer: Newcomer) -> tup
     return [rows[at]["id"] for at in best], weight_S[best]
 
 
-async def launches_among(
-    connection: asyncpg.Connection, series_ids: Sequence[int], until: date
-) -> list[tuple[float, float]]:
+async def launches_among(connection: asyncpg.Connection, series_ids: Sequence[int], until: date) -> list[Launch]:
     """For the newest launches among siblings: sold in their first weeks, and by a settled sibling on average in the same days."""
     rows: list[Any] = await connection.fetch(
         """
-        WITH siblings AS (SELECT id, first_day FROM series WHERE id = ANY($1::int[]) AND rows > 0),
+        WITH siblings AS (SELECT id, sku, first_day FROM series WHERE id = ANY($1::int[]) AND rows > 0),
         launched AS (
-            SELECT id, first_day FROM siblings
+            SELECT id, sku, first_day FROM siblings
             WHERE first_day >= (SELECT min(first_day) FROM siblings) + $3::int AND first_day + $4::int <= $2::date + 1
             ORDER BY first_day DESC, id LIMIT $5
         )
-        SELECT (SELECT coalesce(sum(quantity), 0) FROM sales
+        SELECT l.sku, (SELECT coalesce(sum(quantity), 0) FROM sales
                 WHERE series_id = l.id AND day >= l.first_day AND day < l.first_day + $4::int),
                (SELECT coalesce(sum(s.quantity), 0) / count(DISTINCT b.id)
                 FROM siblings b LEFT JOIN sales s
@@ -145,4 +143,4 @@ async def launches_among(
         FIRST_WEEKS,
         MOST_LAUNCHES,
     )
-    return [(float(own), float(beside)) for own, beside in rows]
+    return [Launch(sku, float(sold), float(beside)) for sku, sold, beside in rows]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.forecast import Forecast
-from models.newcomers import OwnDays, continued, launch_factor, launches_of, likeness, of_siblings, replacing
+from models.newcomers import Launch, OwnDays, continued, launch_factor, launches_of, likeness, of_siblings, replacing
 from models.panel import Panel
 from models.training_config import LEVELS
 
@@ -34,12 +34,16 @@ def test_likeness_counts_shared_attributes_and_the_location_and_nothing_without_
     assert likeness(own, others, [True, False, True]).tolist() == [27.0, 1.0, 0.0]
 
 
-def test_own_days_pull_the_level_by_half_after_a_week() -> None:
+def test_own_days_give_the_level_and_siblings_of_that_level_the_shape() -> None:
     weight = np.ones(2)
-    mean_H, _ = of_siblings(flat(2.0, 4.0), weight, own=OwnDays(7, 70.0))
-    assert mean_H == pytest.approx([(6.0 + 7.0) / 2] * 3)  # (2 + 10) / 2 and (4 + 10) / 2
-    mean_H, quantiles_HQ = of_siblings(flat(2.0, 4.0), weight, own=OwnDays(13, 0.0))
-    assert mean_H == pytest.approx([3.0 * 7 / 20] * 3)
+    mean_H, _ = of_siblings(flat(3.0, 3.0), weight, own=OwnDays(7, 70.0))
+    assert mean_H == pytest.approx([(7 * 10.0 + 3.0) / 8] * 3)  # a day's worth is what siblings say
+    unlike = flat(0.1, 10.0)
+    unlike.quantiles_SHQ[0] = 0.1  # always the same: nothing of that shape is left where ten a day are sold
+    _, quantiles_HQ = of_siblings(unlike, weight, own=OwnDays(7, 70.0))
+    np.testing.assert_allclose(quantiles_HQ[0], 20.0 * np.array(LEVELS), atol=0.3)
+    mean_H, quantiles_HQ = of_siblings(flat(3.0, 3.0), weight, own=OwnDays(13, 0.0))
+    assert mean_H == pytest.approx([3.0 / 14] * 3)
     assert (quantiles_HQ >= 0).all()
     assert of_siblings(flat(2.0, 4.0), weight, factor=0.5)[0] == pytest.approx([1.5] * 3)
     silent, _ = of_siblings(flat(0.0), np.ones(1), own=OwnDays(7, 7.0))
@@ -52,11 +56,11 @@ def test_first_weeks_are_compared_with_siblings_that_were_there_already() -> Non
     quantity[1, 100:] = 1.0
     quantity[2, :190] = np.nan  # its first weeks are not over
     panel = Panel(list("abc"), [""] * 3, START, quantity)
-    assert launches_of(panel, [0, 1, 2], 199) == [(28.0, 4.0 * 28)]
+    assert launches_of(panel, [0, 1, 2], 199) == [Launch("b", 28.0, 4.0 * 28)]
     assert launches_of(panel, [0, 1, 2], 110) == []
-    assert launch_factor([]) == launch_factor([(5.0, 0.0)]) == 1.0
-    assert launch_factor([(28.0, 112.0)] * 10) == pytest.approx((1 / 3) ** 0.5)  # a quarter, at least a third, by half
-    assert launch_factor([(112.0, 56.0)] * 30) == pytest.approx(2**0.75)
+    assert launch_factor([]) == launch_factor([Launch("b", 5.0, 0.0)]) == 1.0
+    assert launch_factor([Launch(sku, 28.0, 112.0) for sku in "abcdefghij"]) == pytest.approx((1 / 3) ** 0.5)
+    assert launch_factor([Launch("a", 112.0, 56.0)] * 30) == pytest.approx(2 ** (1 / 11))  # one item, however often
 
 
 def test_a_replaced_series_stands_in_for_the_past_and_own_days_stand_before_it() -> None:
