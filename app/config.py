@@ -59,6 +59,11 @@ class Settings(BaseSettings):
         description="Seconds a checked key is remembered; a revoked key dies after that at the latest.",
     )
     idempotency_hours: float = Field(24, gt=0, description="Hours an answer is kept for its Idempotency-Key.")
+    country: str | None = Field(
+        None,
+        description="Country whose public holidays hold where a location has none, such as DE, or DE-BY for a part of it; "
+        "unset: unknown. Applies to all processes once the API starts with it.",
+    )
     heartbeat_seconds: float = Field(5, gt=0, description="Seconds between two signs of life of a running job.")
     lease_seconds: float = Field(
         30, gt=0, description="Seconds without a sign of life after which another worker takes the job over."
@@ -88,7 +93,7 @@ class Settings(BaseSettings):
         description="Seconds that accepted requests get to finish once the service is asked to stop.",
     )
 
-    @field_validator("database_url", "artifacts", "rate_limit", "update_hour", mode="before")
+    @field_validator("database_url", "artifacts", "rate_limit", "update_hour", "country", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value
@@ -98,6 +103,15 @@ class Settings(BaseSettings):
     def _rate_is_readable(cls, value: str | None) -> str | None:
         if value is not None:
             parse(value)  # its error says what it wants
+        return value
+
+    @field_validator("country")
+    @classmethod
+    def _country_has_holidays(cls, value: str | None) -> str | None:
+        if value is not None:
+            from models.holidays import place_of
+
+            place_of(value)  # its error names the code
         return value
 
     @property

@@ -27,6 +27,7 @@ from app.jobs import routes as jobs
 from app.registry import routes as registry
 from app.sales import posts_routes as posts
 from app.sales import routes as sales
+from app.sales.places import set_default_country
 
 log = structlog.get_logger()
 
@@ -72,13 +73,15 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
 
 
 async def _prepare(app: FastAPI) -> None:
-    """Make the admin key where there is none. A database that is away or behind is asked again."""
+    """Make the admin key where there is none, and tell the default country. A database that is away or behind is asked again."""
     database: Database = app.state.database
     settings: Settings = app.state.settings
     while True:
         try:
             async with database.snapshot() as connection:
                 await require_schema(connection)
+            async with database.transaction() as connection:
+                await set_default_country(connection, settings.country)
             made = await ensure_admin_key(database, settings.admin_key_file)
         except Problem as problem:
             log.warning("database_not_ready", detail=problem.detail)

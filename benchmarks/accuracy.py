@@ -24,6 +24,7 @@ from benchmarks.runs import LOG, append_log, write_forecasts
 from models.evaluation import average_scores, score_window, window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
+from models.holidays import HOLIDAYS, place_of, with_holidays
 from models.inference import answerable, predict
 from models.panel import Panel, panel_from_frame
 from models.training import Trained, train
@@ -35,7 +36,7 @@ MOST_CATEGORIES = 20
 def main(argv: list[str]) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
-    panel, known, past = read_panel(args.data, args.covariates)
+    panel, known, past = read_panel(args.data, args.covariates, country=args.country)
     if args.end:
         panel = panel.until(np.datetime64(args.end))
     cutoffs = window_cutoffs(panel.days, horizon=args.horizon, windows=args.windows, step=args.step)
@@ -81,6 +82,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--windows", type=int, required=True)
     parser.add_argument("--step", type=int, required=True)
     parser.add_argument("--covariates", default="", help="known:promo,known:price,past:rain,static:brand")
+    parser.add_argument("--country", help="public holidays of all series, such as IT, or DE-BY for a part of a country")
     parser.add_argument("--season", type=int, default=7)
     parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
     parser.add_argument("--seed", type=int, default=0)
@@ -90,7 +92,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_panel(path: Path, covariates: str) -> tuple[Panel, tuple[str, ...], tuple[str, ...]]:
+def read_panel(
+    path: Path, covariates: str, *, country: str | None = None
+) -> tuple[Panel, tuple[str, ...], tuple[str, ...]]:
     """The panel of a file and the names of its known and past covariates; text becomes one flag per category."""
     frame = pd.read_parquet(path)
     names: dict[str, list[str]] = {"known": [], "past": [], "static": []}
@@ -100,6 +104,13 @@ def read_panel(path: Path, covariates: str) -> tuple[Panel, tuple[str, ...], tup
             raise SystemExit(f"--covariates {item}: known:COLUMN, past:COLUMN or static:COLUMN of the file is needed.")
         names[role] += [column] if role == "static" else flags(frame, column)
     panel = panel_from_frame(frame, known=names["known"], past=names["past"], static=names["static"])
+    if country:
+        try:
+            panel = with_holidays(panel, [place_of(country)] * panel.series)
+        except ValueError as error:
+            raise SystemExit(f"--country {country}: {error}") from error
+        names["known"] += [name for name in HOLIDAYS if name not in names["known"]]
+        names["past"] = [name for name in names["past"] if name not in HOLIDAYS]
     return panel, tuple(names["known"]), tuple(names["past"])
 
 
@@ -135,6 +146,7 @@ def summary(
         "windows": args.windows,
         "step": args.step,
         "covariates": args.covariates,
+        "country": args.country,
         "seed": args.seed,
         "adjustment": {
             name: value for name, value in trained.forecaster.adjustment.as_dict().items() if name != "levels"

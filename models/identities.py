@@ -47,6 +47,9 @@ class Identities:
 
 
 def identities_of(panel: Panel) -> Identities:
-    """An identity for every series of the panel and every value of its attributes."""
-    attributes = {name: sorted(set(texts) - {""}) for name, texts in panel.attributes().items()}
+    """An identity for every series of the panel and every value of its attributes.
+
+    Attributes stand in the order of their names, which is also how an artifact keeps them: a network knows them by their place.
+    """
+    attributes = {name: sorted(set(texts) - {""}) for name, texts in sorted(panel.attributes().items())}
     return Identities(panel.keys, attributes)

@@ -84,11 +84,12 @@ class WindowSource:
         self.panel = panel
         self.quantity_ST = np.ascontiguousarray(panel.quantity_ST)
         amounts, flags = split_flags(known)
-        self.known = [np.ascontiguousarray(panel.known[name]) for name in amounts]
-        self.flags = [np.ascontiguousarray(panel.known[name]) for name in flags]
-        self.past = [np.ascontiguousarray(panel.past[name]) for name in past]
+        self.known = [_contiguous(panel.known[name]) for name in amounts]
+        self.flags = [_contiguous(panel.known[name]) for name in flags]
+        self.past = [_contiguous(panel.past[name]) for name in past]
         self.cleaning, self.cleaned = cleaning, cleaned
-        self.spoken = covariates_of(panel, (*known, *past)) if cleaning != "none" and cleaned is None else {}
+        spoken = covariates_of(panel, (*known, *past)) if cleaning != "none" and cleaned is None else {}
+        self.spoken = {name: _contiguous(values) for name, values in spoken.items()}
         self.identity_SA = identity_SA
         self.context_length = context_length
         self.horizon = horizon
@@ -133,20 +134,30 @@ class WindowSource:
 
 
 class _Days:
-    """Where `count` days of each window lie in arrays of a width: found once, used for every array of that width."""
+    """Where `count` days of each window lie in arrays of a width: found once, used for every array of that width.
+
+    An array of a single row is shared by all series.
+    """
 
     def __init__(self, series_B: Index, first_B: Index, count: int, width: int) -> None:
         day_BN = first_B[:, None] + np.arange(count)
         self.outside_BN = (day_BN < 0) | (day_BN >= width)
-        self.at_BN = series_B[:, None] * width + np.clip(day_BN, 0, max(width - 1, 0))
+        self.day_BN = np.clip(day_BN, 0, max(width - 1, 0))
+        self.at_BN = series_B[:, None] * width + self.day_BN
         self.width = width
 
     def of(self, values_ST: Floats) -> Floats:
         if not self.width:
             return np.full(self.at_BN.shape, np.nan, np.float32)
-        out_BN: Floats = values_ST.reshape(-1)[self.at_BN]
+        shared = len(values_ST) == 1
+        out_BN: Floats = values_ST[0][self.day_BN] if shared else values_ST.reshape(-1)[self.at_BN]
         out_BN[self.outside_BN] = np.nan
         return out_BN
+
+
+def _contiguous(values_ST: Floats) -> Floats:
+    """The values as one block of memory; one row of them where all series share it (a broadcast view)."""
+    return np.ascontiguousarray(values_ST[:1] if values_ST.strides[0] == 0 else values_ST)
 
 
 def take_days(values_ST: Floats, series_B: Index, first_B: Index, count: int) -> Floats:

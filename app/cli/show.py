@@ -86,6 +86,8 @@ def forecast_table(forecast: Mapping[str, Any]) -> None:
     table(rows, ["start", "end", "mean", *levels], title=title)
     if forecast["fallback"]:
         console.print(f"[yellow]{forecast['fallback']['detail']}[/]")
+    if forecast["missing_covariates"]:
+        console.print(f"[yellow]Not known for these days: {', '.join(forecast['missing_covariates'])}.[/]")
 
 
 def plot(sales: Sequence[Mapping[str, Any]], forecast: Mapping[str, Any], *, title: str, days: int = 56) -> None:

@@ -231,7 +231,9 @@ revisions = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False, server_default="0"),
+    Column("default_country", Text, comment="of locations without one; its change is one of the calendar"),
     CheckConstraint("name = 'calendar'", name="name"),
+    CheckConstraint("default_country ~ '^[A-Z]{2}(-.+)?$'", name="default_country_code"),
 )
 
 jobs = Table(
@@ -368,5 +370,10 @@ forecasts = Table(
     Column("quantiles", LargeBinary, nullable=False, comment="float32, days x the version's levels"),
     Column("fallback", JSONB, comment="method, reason, detail when no network answered"),
     _timestamp("generated_at", nullable=False, default_now=True),
+    Column(
+        "missing_covariates",
+        JSONB,
+        comment="by name of a covariate, the first day ahead whose value is not known, from 1",
+    ),
     CheckConstraint("octet_length(means) = 4 * horizon", name="means_length"),
 )

@@ -33,6 +33,7 @@ class Answer:
     mean_P: NDArray[np.float64]
     quantiles_PW: NDArray[np.float64]
     fallback: dict[str, str] | None
+    missing_covariates: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def answers_of(ready: Sequence[Ready], wanted: Wanted, stand_in: StandIn | None)
                 mean_P,
                 quantiles_PW,
                 fallback,
+                _missing(stored, horizon),
             )
     return [answer for answer in answers if answer is not None]
 
@@ -98,6 +100,11 @@ def who_answers(
         said = {"method": "former_champion", "reason": "champion_unavailable", "detail": stand_in.why}
         return stored.version, said
     return stored.version, None
+
+
+def _missing(stored: Stored, horizon: int) -> list[str]:
+    """The covariates of which a value is not known on one of the days asked for, by name."""
+    return sorted(name for name, first in (stored.missing_covariates or {}).items() if first <= horizon)
 
 
 def level_names(levels: Sequence[float]) -> list[str]:
@@ -135,4 +142,5 @@ def plain(answer: Answer, names: Sequence[str]) -> dict[str, Any]:
             for group, mean, row in zip(answer.groups, means, quantiles, strict=True)
         ],
         "fallback": answer.fallback,
+        "missing_covariates": answer.missing_covariates,
     }

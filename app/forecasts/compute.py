@@ -14,8 +14,10 @@ from app.sales.panel import Context
 from models.fallback import fallback
 from models.forecast import Forecast
 from models.forecaster import Forecaster
+from models.holidays import HOLIDAYS
 from models.inference import MINIMUM_DAYS, answerable, predict
 from models.panel import Panel
+from models.windows import take_days
 
 DEFAULT_HORIZON = 28
 SIMPLE_HORIZONS = (DEFAULT_HORIZON, 112, 365)
@@ -43,9 +45,11 @@ def forecasts(context: Context, task: Task, generated_at: datetime) -> list[Stor
         index = np.flatnonzero(may_S)
         forecast = predict(task.forecaster, context.panel.rows(index), context.cutoff_S[index])
         finite_S = np.isfinite(forecast.mean_SH).all(axis=1) & np.isfinite(forecast.quantiles_SHQ).all(axis=(1, 2))
+        missing = _missing(context, task.forecaster)
         for row in np.flatnonzero(finite_S).tolist():
             series = int(index[row])
-            found[series] = _stored(context, series, task.version, _row(forecast, row), generated_at=generated_at)
+            one = _stored(context, series, task.version, _row(forecast, row), generated_at=generated_at)
+            found[series] = replace(one, missing_covariates=missing[series])
     rest = np.array([i for i in range(len(context.series_ids)) if i not in found], dtype=np.int64)
     if rest.size:
         panel, cutoffs = context.panel.rows(rest), context.cutoff_S[rest]
@@ -62,6 +66,23 @@ def _may_answer(context: Context, forecaster: Forecaster | None) -> NDArray[np.b
     if forecaster is None:
         return np.zeros(len(context.series_ids), dtype=np.bool_)
     return answerable(context.panel, context.cutoff_S)
+
+
+def _missing(context: Context, forecaster: Forecaster) -> list[dict[str, int]]:
+    """For each series, by name of a covariate, the first day ahead whose value is not known: a network takes the usual one.
+
+    The ramps around holidays are known when holidays are, so they are not named.
+    """
+    count = len(context.series_ids)
+    missing: list[dict[str, int]] = [{} for _ in range(count)]
+    for name in forecaster.known:
+        if name in HOLIDAYS[1:]:
+            continue
+        ahead_SH = take_days(context.panel.known[name], np.arange(count), context.cutoff_S + 1, forecaster.horizon)
+        open_SH = np.isnan(ahead_SH)
+        for series in np.flatnonzero(open_SH.any(axis=1)).tolist():
+            missing[series][name] = int(open_SH[series].argmax()) + 1
+    return missing
 
 
 def _observed(panel: Panel, cutoff_S: NDArray[np.int64]) -> NDArray[np.int64]:

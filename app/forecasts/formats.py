@@ -117,7 +117,7 @@ class NdjsonWriter:
 
 
 class CsvWriter:
-    """UTF-8, comma, a header line; times in UTC, nulls as empty cells."""
+    """UTF-8, comma, a header line; times in UTC, nulls as empty cells, missing covariates joined by semicolons."""
 
     def __init__(self, names: list[str]) -> None:
         self._names = names
@@ -137,6 +137,9 @@ class CsvWriter:
         at = rows.schema.get_field_index("generated_at")
         moments = [None if t is None else t.isoformat().replace("+00:00", "Z") for t in rows.column(at).to_pylist()]
         plain_rows = plain_rows.set_column(at, "generated_at", pa.array(moments, pa.string()))
+        at = rows.schema.get_field_index("missing_covariates")
+        joined = [";".join(names) or None for names in rows.column(at).to_pylist()]
+        plain_rows = plain_rows.set_column(at, "missing_covariates", pa.array(joined, pa.string()))
         options = pa_csv.WriteOptions(include_header=self._header, quoting_style="needed")
         pa_csv.write_csv(plain_rows, out, options)
         self._header = False
@@ -220,6 +223,7 @@ def schema(names: Sequence[str]) -> pa.Schema:
             pa.field("fallback_method", pa.string()),
             pa.field("fallback_reason", pa.string()),
             pa.field("fallback_detail", pa.string()),
+            pa.field("missing_covariates", pa.list_(pa.string())),
         ]
     )
 
@@ -251,6 +255,7 @@ def table(answers: Sequence[Answer], names: Sequence[str], of: pa.Schema) -> pa.
         "mean": np.concatenate([a.mean_P for a in answers]),
         **{name: np.ascontiguousarray(quantiles_RW[:, w]) for w, name in enumerate(names)},
         **{f"fallback_{key}": of_series([s.get(key) for s in said], f"fallback_{key}") for key in _SAID},
+        "missing_covariates": of_series([a.missing_covariates for a in answers], "missing_covariates"),
     }
     return pa.table([columns[name] for name in of.names], schema=of)
 

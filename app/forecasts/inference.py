@@ -5,20 +5,23 @@ the event loop, and no transaction is open while something is computed.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import torch
 
 from app.database.engine import Database
 from app.forecasts import compute, store
 from app.forecasts.compute import Task, simple_horizon
+from app.forecasts.newcomers import in_place_of_few_days
 from app.forecasts.store import SIMPLE, Found, Stored
 from app.forecasts.weights import Weights
 from app.sales.panel import read_context
 from models.windows import MEMORY
 
+T = TypeVar("T")
 FLIGHTS_AT_ONCE = 64
 BATCH = 512
 
@@ -46,10 +49,17 @@ class Inference:
             await asyncio.gather(self._pilot, return_exceptions=True)
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    async def compute(self, series_ids: Sequence[int], version: int, horizon: int) -> dict[int, Stored]:
+    async def beside(self, work: Callable[..., T], *arguments: object) -> T:
+        """What `work` answers, computed on the one thread that computes."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def compute(
+        self, series_ids: Sequence[int], version: int, horizon: int, *, newcomers: bool = True
+    ) -> dict[int, Stored]:
         """Forecasts of up to BATCH series from one snapshot, stored; series that are gone or empty are left out.
 
-        `horizon` is how far simple methods must reach. Raises ArtifactDamaged when the version cannot be loaded.
+        `horizon` is how far simple methods must reach. Series with too few days are answered as newcomers where something is
+        known of their item, unless `newcomers` is False. Raises ArtifactDamaged when the version cannot be loaded.
         """
         forecaster = None if version == SIMPLE else await self.weights.of(version)
         reach = max(simple_horizon(horizon), 0 if forecaster is None else forecaster.horizon)
@@ -65,8 +75,9 @@ class Inference:
         if context is None:
             return {}
         task, now = Task(version, forecaster, reach), datetime.now(UTC)
-        loop = asyncio.get_running_loop()
-        made = await loop.run_in_executor(self._thread, compute.forecasts, context, task, now)
+        made = await self.beside(compute.forecasts, context, task, now)
+        if newcomers and forecaster is not None:
+            made = await in_place_of_few_days(self, made, reach)
         async with self.database.transaction() as writing:
             await store.keep(writing, made)
         return {one.series_id: one for one in made}

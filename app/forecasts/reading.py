@@ -12,6 +12,7 @@ from app.forecasts.answers import Ready, answers_of
 from app.forecasts.compute import DEFAULT_HORIZON
 from app.forecasts.formats import written
 from app.forecasts.inference import Inference
+from app.forecasts.newcomers import of_unsold
 from app.forecasts.rendered import Rendered, RenderedAnswers
 from app.forecasts.schemas import Wanted
 from app.forecasts.store import SIMPLE, Found, StandIn, Stored
@@ -37,7 +38,7 @@ async def current(inference: Inference, sku: str, location: str, wanted: Wanted)
         async with inference.database.reading() as connection:
             found = await store.look_up(connection, sku, location, version=wanted.version, stand_in=stand_in)
         if found is None or found.last_day is None:
-            raise await unknown(inference, sku, location)
+            return await _unsold(inference, sku, location, wanted, stand_in)
         check_version(wanted, found.version_horizon)
         horizon = wanted.horizon or found.version_horizon or DEFAULT_HORIZON
         stored = found.stored if found.is_fresh else None
@@ -49,6 +50,25 @@ async def current(inference: Inference, sku: str, location: str, wanted: Wanted)
             applies = stand_in is not None and stand_in.champion == found.champion
             return Current(found, stored, horizon, stand_in if applies else None)
     raise Problem("unavailable", "The series changes faster than it can be forecast; ask again.")
+
+
+async def _unsold(inference: Inference, sku: str, location: str, wanted: Wanted, stand_in: StandIn | None) -> Current:
+    """An item without sales, forecast from those like it. Raises Problem 404 where nothing is known of it."""
+    async with inference.database.reading() as connection:
+        serving = await store.serving(connection, version=wanted.version, stand_in=stand_in)
+    check_version(wanted, serving.version_horizon)
+    horizon = wanted.horizon or serving.version_horizon or DEFAULT_HORIZON
+    try:
+        stored = await of_unsold(inference, sku, location, version=serving.version, reach=horizon)
+    except ArtifactDamaged:
+        await stand_in_for_damaged(inference, wanted)
+        raise Problem("unavailable", "The champion is damaged; ask again.") from None
+    if stored is None:
+        raise await unknown(inference, sku, location)
+    found = Found(
+        0, sku, location, 0, 0, stored.cutoff, serving.champion, serving.version, serving.version_horizon, stored
+    )
+    return Current(found, stored, horizon, None)
 
 
 def is_short(stored: Stored, horizon: int) -> bool:

@@ -18,8 +18,8 @@ LONGEST_HORIZON = 365
 MOST_SERIES = 50_000
 LARGEST_VERSION = 2**31 - 1
 
-Method = Literal["climatology", "few_days", "no_history", "former_champion"]
-Reason = Literal["no_champion", "champion_unavailable", "too_little_history", "not_finite"]
+Method = Literal["climatology", "few_days", "no_history", "former_champion", "new_item:replaces", "new_item:siblings"]
+Reason = Literal["no_champion", "champion_unavailable", "too_little_history", "not_finite", "no_sales"]
 Horizon = Annotated[int, Field(ge=1, le=LONGEST_HORIZON)]
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
 
@@ -57,11 +57,14 @@ class Fallback(BaseModel):
 
     method: Method = Field(
         description="`climatology`: the series' own quantiles of the last year by weekday; `few_days`: those of the few "
-        "days there are, widened; `no_history`: zeros; `former_champion`: the version that was champion before."
+        "days there are, widened; `no_history`: zeros; `former_champion`: the version that was champion before; "
+        "`new_item:replaces`: the champion, on the past of the item it replaces; `new_item:siblings`: the mixture of the "
+        "champion's forecasts of items that share attributes."
     )
     reason: Reason = Field(
         description="`no_champion`: no version was promoted yet; `champion_unavailable`: its weights are damaged or "
-        "gone; `too_little_history`: too few days with a known quantity; `not_finite`: the network failed on this series."
+        "gone; `too_little_history`: too few days with a known quantity; `not_finite`: the network failed on this series; "
+        "`no_sales`: the item has none yet."
     )
     detail: str = Field(description="The same in a sentence.")
 
@@ -101,6 +104,7 @@ class SeriesForecast(BaseModel):
                     }
                 ],
                 "fallback": None,
+                "missing_covariates": [],
             }
         }
     )
@@ -116,6 +120,10 @@ class SeriesForecast(BaseModel):
     held_out: list[date] = Field(description="Days up to the cutoff that are in quarantine.")
     forecast: list[PeriodForecast]
     fallback: Fallback | None
+    missing_covariates: list[str] = Field(
+        description="Covariates that the version knows ahead and of which a value is missing on one of these days (`holiday`: "
+        "the location has no country); their usual value was taken."
+    )
 
 
 class SeriesForecasts(BaseModel):

@@ -36,6 +36,8 @@ class Stored:
     quantiles_HQ: NDArray[np.float32]
     fallback: dict[str, str] | None
     generated_at: datetime
+    missing_covariates: dict[str, int] | None = None
+    """By name of a covariate that the version knows ahead, the first day ahead (from 1) of which its value is not known."""
 
     @property
     def horizon(self) -> int:
@@ -101,7 +103,8 @@ _FROM = """
 _STATE = f"""
     SELECT s.id, s.sku, s.location, s.revision, r.value AS calendar, s.last_day, c.version AS champion,
            w.version, v.horizon AS version_horizon, f.series_revision, f.calendar_revision, f.cutoff,
-           f.means, f.quantiles, f.fallback::text AS fallback, f.generated_at
+           f.means, f.quantiles, f.fallback::text AS fallback, f.generated_at,
+           f.missing_covariates::text AS missing_covariates
     {_FROM}
 """
 _ONE = _STATE + "s.sku = $4 AND s.location = $5"
@@ -189,6 +192,7 @@ def _found(row: asyncpg.Record) -> Found:
             quantiles_HQ=np.frombuffer(quantiles, "<f4").reshape(len(mean_H), -1),
             fallback=None if fallback is None else orjson.loads(fallback),
             generated_at=row[15],
+            missing_covariates=None if row[16] is None else orjson.loads(row[16]),
         )
     return Found(series_id, sku, location, revision, calendar, last_day, champion, version, horizon, stored)
 
@@ -224,20 +228,21 @@ async def known_of_many(connection: asyncpg.Connection, skus: Sequence[str], *, 
 # anyway, but before the insert, makes that certain.
 _KEEP = """
     INSERT INTO forecasts AS kept (series_id, version, series_revision, calendar_revision, cutoff, horizon,
-                                   means, quantiles, fallback, generated_at)
+                                   means, quantiles, fallback, generated_at, missing_covariates)
     SELECT u.series_id, u.version, u.series_revision, u.calendar_revision, u.cutoff, u.horizon,
-           u.means, u.quantiles, u.fallback::jsonb, u.generated_at
+           u.means, u.quantiles, u.fallback::jsonb, u.generated_at, u.missing_covariates::jsonb
     FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[], $5::date[], $6::int[],
-                $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[])
+                $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[], $11::text[])
       AS u(series_id, version, series_revision, calendar_revision, cutoff, horizon,
-           means, quantiles, fallback, generated_at)
+           means, quantiles, fallback, generated_at, missing_covariates)
     JOIN series s ON s.id = u.series_id
     ORDER BY u.series_id
     FOR KEY SHARE OF s
     ON CONFLICT (series_id, version) DO UPDATE SET
         series_revision = excluded.series_revision, calendar_revision = excluded.calendar_revision,
         cutoff = excluded.cutoff, horizon = excluded.horizon, means = excluded.means,
-        quantiles = excluded.quantiles, fallback = excluded.fallback, generated_at = excluded.generated_at
+        quantiles = excluded.quantiles, fallback = excluded.fallback, generated_at = excluded.generated_at,
+        missing_covariates = excluded.missing_covariates
     WHERE kept.series_revision <= excluded.series_revision AND kept.calendar_revision <= excluded.calendar_revision
       AND (kept.horizon <= excluded.horizon OR kept.series_revision < excluded.series_revision
            OR kept.calendar_revision < excluded.calendar_revision)
@@ -260,6 +265,7 @@ async def keep(connection: AsyncConnection, forecasts: Sequence[Stored]) -> None
         [np.ascontiguousarray(f.quantiles_HQ, "<f4").tobytes() for f in forecasts],
         [None if f.fallback is None else orjson.dumps(f.fallback).decode() for f in forecasts],
         [f.generated_at for f in forecasts],
+        [None if not f.missing_covariates else orjson.dumps(f.missing_covariates).decode() for f in forecasts],
     ]
     await raw.execute(_KEEP, *columns)
 

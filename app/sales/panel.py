@@ -1,13 +1,14 @@
 """Sales read out of Postgres as the arrays that the engine learns and forecasts from, each from one snapshot.
 
 `read_panel` is all of it, for training; `read_context` the newest days of some series, for forecasts. Both merge what the
-calendar says of past days and of those ahead. The one rule for a covariate: what a day's own row says wins over the calendar.
+calendar says of past days and of those ahead, and give holidays and the attributes of the items. The one rule for a covariate:
+what a day's own row says wins over the calendar, and that over holidays.
 
 Shapes: S series, T days, N rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -20,7 +21,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.copy import Kind, copy_out, int_array
 from app.database.engine import begun
 from app.database.engine import driver as driver_of
+from app.sales.attributes import as_static, attributes_of, read_attributes
 from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, hold, single
+from app.sales.places import COLUMNS as PLACE_COLUMNS
+from app.sales.places import JOINS as PLACE_JOINS
+from app.sales.places import place_of_row
+from models.holidays import HOLIDAYS, with_holidays
 from models.panel import Panel, panel_from_columns
 
 log = structlog.get_logger()
@@ -78,8 +84,8 @@ async def read_panel(
     """All sales, or those of some series or from a day on; None when there are none. Give it a snapshot's connection.
 
     Stray days long before all others (`first_day_of_use`) and covariates that nobody has ever given are left out. Known ahead
-    are open, event, and whatever else the calendar gives a value after the last day of sales (price and promo too: a price
-    that only sales rows tell is known when the sale is). All others are past ones.
+    are open, event, holidays where any location has a country, and whatever else the calendar gives a value after the last day
+    of sales (price and promo too: a price that only sales rows tell is known when the sale is). All others are past ones.
     """
     driver = await begun(connection)
     await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL jit = off")
@@ -113,6 +119,11 @@ async def read_panel(
         names = await covariate_names(driver)
         said = await calendar_values(driver, _places(kept), first, panel.days + ahead, names=names)
         panel = _with_calendar(panel, said, names)
+        attributes = await read_attributes(driver)
+        panel = replace(panel, static=as_static([attributes.get(sku, {}) for sku in panel.skus]))
+    places = [place_of_row(row) for row in kept]
+    if any(places):
+        panel = with_holidays(panel, places, ahead=ahead)
     revisions = np.array([row["revision"] for row in kept], np.int64)
     return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision, stray)
 
@@ -149,14 +160,14 @@ async def read_context(
 ) -> Context | None:
     """The last `days` days of each series up to its own last day, and the covariates that a forecaster asks for by name.
 
-    Series without rows are left out; None when all are. A covariate without a value is there as NaN. Give it a snapshot's
-    connection: three statements that must see one state.
+    Series without rows are left out; None when all are. A covariate without a value is there as NaN. All attributes of the items
+    are told; a forecaster knows its own by name. Give it a snapshot's connection: three statements that must see one state.
     """
     driver = await driver_of(connection)
     rows = await driver.fetch(
-        "SELECT id, sku, location, revision, last_day,"
-        " (SELECT coalesce(max(value), 0) FROM revisions WHERE name = 'calendar') AS calendar_revision"
-        " FROM series WHERE id = ANY($1::int[]) AND rows > 0 ORDER BY id",
+        "SELECT s.id, s.sku, s.location, s.revision, s.last_day, i.category, i.brand, i.attributes::text AS attributes,"
+        f" {PLACE_COLUMNS}, r.value AS calendar_revision FROM series s LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS}"
+        " WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
         series_ids,
     )
     if not rows:
@@ -185,19 +196,24 @@ async def read_context(
     else:
         said = {name: np.full((len(rows), width + ahead), np.nan, np.float32) for name in ("open", "event")}
     _merge(panel, said)
+    holidays = [name for name in HOLIDAYS if name in known]
+    if holidays:
+        panel = with_holidays(panel, [place_of_row(row) for row in rows], names=holidays, ahead=ahead)
     return Context(
         ids.tolist(),
         [row["revision"] for row in rows],
         [row["last_day"] for row in rows],
         calendar_revision,
-        panel,
+        replace(panel, static=as_static([attributes_of(row) for row in rows])),
         last_S - first,
     )
 
 
 async def _series(driver: asyncpg.Connection, ids: Sequence[int] | None) -> list[asyncpg.Record]:
     rows: list[asyncpg.Record] = await driver.fetch(
-        "SELECT id, sku, location, revision FROM series WHERE $1::int[] IS NULL OR id = ANY($1) ORDER BY id", ids
+        f"SELECT s.id, s.sku, s.location, s.revision, {PLACE_COLUMNS} FROM series s {PLACE_JOINS}"
+        " WHERE $1::int[] IS NULL OR s.id = ANY($1) ORDER BY s.id",
+        ids,
     )
     return rows
 

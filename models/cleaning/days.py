@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.cleaning.outliers import Flags
+from models.holidays import HOLIDAYS
 from models.panel import Floats, Panel
 
 
@@ -31,6 +32,8 @@ def speaks(name: str) -> bool:
 
 def _is_special(name: str) -> bool:
     kind = name.partition("=")[0].lower()
+    if kind in HOLIDAYS[1:]:  # weeks around a holiday, of which most days are like any other
+        return False
     return kind == "promo" or kind.startswith("event") or "holiday" in kind
 
 

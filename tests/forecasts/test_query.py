@@ -82,7 +82,7 @@ async def test_every_format_says_the_same(shop: httpx.AsyncClient, period: str) 
         arrow = stream.read_all()
     assert parquet.equals(arrow)
     assert [plain(row) for row in arrow.to_pylist()] == expected
-    assert [row | {"held_out": []} for row in csv_rows(answers["csv"].text)] == expected
+    assert [row | {"held_out": [], "missing_covariates": []} for row in csv_rows(answers["csv"].text)] == expected
 
 
 def rows_of(one: dict[str, Any]) -> list[dict[str, Any]]:
@@ -95,6 +95,7 @@ def rows_of(one: dict[str, Any]) -> list[dict[str, Any]]:
         | {name: period[name] for name in ("start", "end", "complete", "mean")}
         | period["quantiles"]
         | {f"fallback_{name}": text for name, text in said.items()}
+        | {"missing_covariates": one["missing_covariates"]}
         for period in one["forecast"]
     ]
 

@@ -94,3 +94,14 @@ def test_too_few_days_and_unknown_covariates_are_told(
     assert "windows" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="known:colour"):
         run(data, tmp_path / "out.parquet", "--end", "2025-05-20", "--covariates", "known:colour")
+
+
+def test_holidays_of_a_country_are_known_covariates_of_all_series(data: Path) -> None:
+    panel, known, past = accuracy.read_panel(data, "known:event,past:rain", country="IT")
+    assert known == ("event=first", "holiday", "before_holiday", "after_holiday")
+    assert past == ("rain",)
+    assert panel.known["holiday"].shape == panel.known["event=first"].shape == (3, 150 + 365)
+    liberation = panel.day_index(np.datetime64("2025-04-25"))
+    assert panel.known["holiday"][:, liberation - 1 : liberation + 2].tolist() == [[0, 1, 0]] * 3
+    with pytest.raises(SystemExit, match=r"country XX: .*'XX' are not known"):
+        accuracy.read_panel(data, "", country="XX")

@@ -1,6 +1,7 @@
 """A forecaster survives its file to the bit; anything damaged is refused with a sentence."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,16 @@ def test_forecasts_are_identical_to_the_bit_after_a_round_trip(architecture: str
         assert ours.adjustment.as_dict() == theirs.adjustment.as_dict()
         assert ours.trained_until == theirs.trained_until and ours.keys == theirs.keys
     assert serialise(after) == (weights, description)
+
+
+def test_attributes_keep_their_place_in_a_file_whose_names_are_sorted() -> None:
+    panel = replace(make_panel(series=6), skus=list("aabbcc"), locations=["n", "s"] * 3)
+    panel = replace(panel, static={"brand": ["x", "x", "y", "y", "", ""]})
+    before = train(panel, small("mlp", epochs=1)).forecaster
+    assert list(before.identities.attributes) == ["brand", "location", "sku"]
+    weights, description = serialise(before)
+    after = deserialise(weights, json.loads(json.dumps(description, sort_keys=True)))  # as artifacts are written
+    np.testing.assert_array_equal(predict(before, panel, 159).mean_SH, predict(after, panel, 159).mean_SH)
 
 
 def test_the_description_is_readable(saved: tuple[bytes, dict[str, Any]]) -> None:

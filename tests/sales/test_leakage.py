@@ -13,6 +13,8 @@ import torch
 
 from app.database.engine import Database
 from app.sales.panel import read_context, read_panel
+from models.holidays import HOLIDAYS
+from models.identities import Identities, identities_of
 from models.panel import Panel
 from models.windows import MEMORY, Windows, WindowSource
 
@@ -54,7 +56,7 @@ async def post_history(client: httpx.AsyncClient, *, told: bool) -> None:
 
 
 async def put_calendar(client: httpx.AsyncClient) -> None:
-    """Price, promotion and events of all days and those ahead; weather of the past only."""
+    """Price, promotion and events of all days and those ahead, and the country; weather of the past only."""
     rows = [
         {"sku": sku, "location": None, "date": day.isoformat(), **price_and_promo(sku, day), "open": day.weekday() != 6}
         for sku in ("A", "B")
@@ -66,10 +68,26 @@ async def put_calendar(client: httpx.AsyncClient) -> None:
     ]
     answer = await client.put("/v1/calendar", json={"calendar": rows})
     assert answer.status_code == 200, answer.text
+    place = {"location": "S1", "country": "IT"}
+    assert (await client.put("/v1/locations", json={"locations": [place]})).status_code == 200
 
 
-def windows_at(panel: Panel, cutoff: int, known: tuple[str, ...], past: tuple[str, ...]) -> Windows:
-    source = WindowSource(panel, np.arange(1, 3), context_length=CONTEXT, horizon=HORIZON, known=known, past=past)
+async def put_items(client: httpx.AsyncClient) -> None:
+    """Attributes of every kind, one of them of one item only, one different for each, and one too long."""
+    shared = {"organic": True, "litres": 1.0, "text": "long " * 50, "nested": {"a": 1}}
+    items = [
+        {"sku": "A", "category": "juice", "brand": None, "attributes": shared | {"ean": 1, "season": "summer"}},
+        {"sku": "B", "category": "milk", "brand": "Alp", "attributes": shared | {"ean": 2, "litres": 1}},
+        {"sku": "never sold", "category": "wine", "attributes": shared | {"vintage": "2019"}},
+    ]
+    answer = await client.put("/v1/items", json={"items": items})
+    assert answer.status_code == 200, answer.text
+
+
+def windows_at(
+    panel: Panel, cutoff: int, known: tuple[str, ...], past: tuple[str, ...], identities: Identities
+) -> Windows:
+    source = WindowSource(panel, identities.of(panel), context_length=CONTEXT, horizon=HORIZON, known=known, past=past)
     return source.windows(np.arange(2), np.full(2, cutoff))
 
 
@@ -81,12 +99,18 @@ async def test_a_window_of_training_is_what_a_forecast_of_that_day_would_have_re
     await post_history(client, told=told)
     if with_calendar:
         await put_calendar(client)
+        await put_items(client)
     async with database.snapshot() as connection:
         data = await read_panel(connection)
     assert data is not None
     known, past = tuple(data.panel.known), tuple(data.panel.past)
-    assert set(known) == ({"price", "promo", "open", "event"} if with_calendar else set())
-    learned = windows_at(data.panel, data.panel.day_index(np.datetime64(CUTOFF)), known, past)
+    assert set(known) == ({"price", "promo", "open", "event", *HOLIDAYS} if with_calendar else set())
+    identities = identities_of(data.panel)
+    told_of_items = {
+        "category": ["juice", "milk"], "brand": ["Alp"], "attributes.organic": ["true"], "attributes.litres": ["1"],
+    }  # fmt: skip
+    assert identities.attributes == (told_of_items if with_calendar else {})
+    learned = windows_at(data.panel, data.panel.day_index(np.datetime64(CUTOFF)), known, past, identities)
 
     gone = await client.delete("/v1/sales", params={"from": (CUTOFF + timedelta(days=1)).isoformat()})
     assert gone.json()["deleted"] > 50
@@ -95,8 +119,8 @@ async def test_a_window_of_training_is_what_a_forecast_of_that_day_would_have_re
             connection, data.series_ids.tolist(), days=MEMORY, ahead=HORIZON, known=known, past=past
         )
     assert context is not None
-    served = windows_at(context.panel, int(context.cutoff_S[0]), known, past)
-    for name in ("quantity_BM", "known_BKE", "past_BKL", "calendar_BPC"):
+    served = windows_at(context.panel, int(context.cutoff_S[0]), known, past, identities)
+    for name in ("quantity_BM", "known_BKE", "past_BKL", "calendar_BPC", "identity_BA"):
         assert torch.equal(
             torch.nan_to_num(getattr(learned, name), nan=-1.0), torch.nan_to_num(getattr(served, name), nan=-1.0)
         ), name
