@@ -80,10 +80,10 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
     training_windows(panel, horizon=horizon, end=held_out.split)
     cleaned = cleaned_for(members[0], panel)
     clock = Clock(config.max_seconds, sum(member.epochs for member in members), report)
-    pairs = _validation_pairs(panel, held_out, horizon, np.random.default_rng(config.seed + 1))
+    pairs = validation_pairs(panel, held_out, horizon, np.random.default_rng(config.seed + 1))
     with torch.random.fork_rng(devices=[]):
         fitted = [
-            _fit_twin(
+            fit_twin(
                 panel, member, held_out, pairs=pairs, cleaned=cleaned, part=clock.part("training", 0.6, i, len(members))
             )
             for i, member in enumerate(members)
@@ -176,7 +176,7 @@ class _Fitted:
     history: list[dict[str, float]]
 
 
-def _fit_twin(
+def fit_twin(
     panel: Panel,
     config: ResolvedConfig,
     held_out: HeldOut,
@@ -272,7 +272,7 @@ def train_step(
     return fit.step(windows, target_BH, lambda i: keys[series_B[i]])
 
 
-def _validation_pairs(panel: Panel, held_out: HeldOut, horizon: int, rng: np.random.Generator) -> tuple[Index, Index]:
+def validation_pairs(panel: Panel, held_out: HeldOut, horizon: int, rng: np.random.Generator) -> tuple[Index, Index]:
     """Up to VALIDATION_WINDOWS (series, cutoff) pairs over all days held out, drawn once."""
     oldest, newest = held_out.split - 1, max(held_out.split - 1, held_out.cutoffs[-1])
     seen_ST = np.isfinite(panel.quantity_ST)
