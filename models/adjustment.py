@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.climatology import capped, own_year
+from models.climatology import capped, own_weekdays
 from models.dependence import pit
 from models.panel import Floats
 from models.quantiles import interpolate_levels
@@ -76,15 +76,29 @@ class Mixture:
 
 def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
     """Mean (B, H) and quantiles (B, H, Q): members by weight, then climatology by its share."""
-    mean_BH = np.tensordot(adjustment.weights_M, mixture.mean_MBH, axes=1)
-    quantiles_BHQ = np.tensordot(adjustment.weights_M, mixture.quantiles_MBHQ, axes=1)
+    mean_BH = _averaged(adjustment.weights_M, mixture.mean_MBH)
+    quantiles_BHQ = _averaged(adjustment.weights_M, mixture.quantiles_MBHQ)
     if adjustment.climatology > 0:
-        usual_BH, usual_BHQ = own_year(capped(mixture.memory_BM), mixture.horizon)
-        known_B = np.isfinite(usual_BHQ[:, 0, 0])
-        share_B = np.where(known_B, adjustment.climatology, 0.0)
-        mean_BH += share_B[:, None] * (np.nan_to_num(usual_BH) - mean_BH)
-        quantiles_BHQ += share_B[:, None, None] * (np.nan_to_num(usual_BHQ) - quantiles_BHQ)
-    return mean_BH.astype(np.float32), quantiles_BHQ.astype(np.float32)
+        usual_BW, usual_BWQ = own_weekdays(capped(mixture.memory_BM))
+        known_B = np.isfinite(usual_BWQ[:, 0, 0])
+        share_B = np.where(known_B, adjustment.climatology, 0.0).astype(np.float32)
+        mean_BH *= 1 - share_B[:, None]
+        quantiles_BHQ *= 1 - share_B[:, None, None]
+        drawn_BW = share_B[:, None] * np.nan_to_num(usual_BW)
+        drawn_BWQ = share_B[:, None, None] * np.nan_to_num(usual_BWQ)
+        for weekday in range(min(7, mixture.horizon)):
+            mean_BH[:, weekday::7] += drawn_BW[:, weekday, None]
+            quantiles_BHQ[:, weekday::7] += drawn_BWQ[:, weekday, None]
+    return mean_BH, quantiles_BHQ
+
+
+def _averaged(weights_M: Doubles, values: Floats) -> Floats:
+    """The members' values (M, …) by weight, one after the other, so that what is in order stays so to the last bit."""
+    weights = weights_M.astype(np.float32)
+    total: Floats = weights[0] * values[0]
+    for weight, member in zip(weights[1:], values[1:], strict=True):
+        total += weight * member
+    return total
 
 
 def finish(quantiles_BHQ: Floats, memory_BM: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:
@@ -93,7 +107,7 @@ def finish(quantiles_BHQ: Floats, memory_BM: Floats, adjustment: Adjustment, *, 
         quantiles_BHQ = _at_levels(quantiles_BHQ, segments_of(memory_BM), adjustment.levels_NGQ)
     if adjustment.whole_units and whole_units:
         whole_B = sells_whole_units(memory_BM)
-        quantiles_BHQ = np.where(whole_B[:, None, None], np.round(quantiles_BHQ), quantiles_BHQ)
+        quantiles_BHQ = np.rint(quantiles_BHQ, out=quantiles_BHQ.copy(), where=whole_B[:, None, None])
     return np.maximum(quantiles_BHQ, 0.0)
 
 
@@ -179,6 +193,8 @@ def _at_levels(quantiles_BHQ: Floats, segment_B: NDArray[np.int64], levels_NGQ: 
     out_BHQ = np.empty_like(quantiles_BHQ)
     for segment in range(len(SEGMENTS)):
         rows = np.flatnonzero(segment_B == segment)
+        if not rows.size:
+            continue
         for stretch, days in enumerate(_stretches(quantiles_BHQ.shape[1])):
             out_BHQ[rows, days] = interpolate_levels(quantiles_BHQ[rows, days], LEVELS, levels_NGQ[segment, stretch])
     return out_BHQ

@@ -9,6 +9,7 @@ Shapes: B windows, M memory days, L context, H horizon, P = L + H days, K covari
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
     windows = windows.shortened(longer - context_length)
     observed_BM = torch.isfinite(windows.quantity_BM)
     raw_BM = torch.where(observed_BM, windows.quantity_BM, 0.0)
-    ordered_BM = torch.where(observed_BM, windows.quantity_BM, -1.0).sort(dim=1).values
+    ordered_BM = _ascending(torch.where(observed_BM, windows.quantity_BM, -1.0))
     observed_B, positive_B = observed_BM.sum(1), (raw_BM > 0).sum(1)
     cap_B = _outlier_cap(ordered_BM, positive_B)
     quantity_BM = torch.minimum(raw_BM, cap_B[:, None])
@@ -117,6 +118,13 @@ class _Sums:
         """What is usual on each memory day's weekday over the year, in units of the scale."""
         total_B7, count_B7 = self.weekday_year_B37[:, 0], self.weekday_year_B37[:, 1]
         return (total_B7 / count_B7.clamp(min=1) / scale_B[:, None]).repeat(1, WEEKS)
+
+
+def _ascending(values_BM: Tensor) -> Tensor:
+    """Rows in ascending order. NumPy sorts them several times as fast as torch, but knows neither gradients nor devices."""
+    if values_BM.requires_grad or values_BM.device.type != "cpu":
+        return values_BM.sort(dim=1).values
+    return torch.from_numpy(np.sort(values_BM.numpy(), axis=1))
 
 
 def _pick(ordered_BM: Tensor, count_B: Tensor, levels: tuple[float, ...]) -> Tensor:
@@ -206,7 +214,7 @@ def _ahead(
     return torch.cat(
         [
             calendar_BHC,
-            distance_HF.expand(len(scale_B), -1, -1),
+            distance_HF.expand(scale_B.shape[0], -1, -1),
             torch.stack(columns, dim=2),
             told_BHC,
         ],
