@@ -14,6 +14,7 @@ FEWEST_SEEN_DAYS = 14
 SHORTENED_SHARE = 0.15
 SHORTENED_DAYS = 56
 BLIND_SHARE = 0.05
+ABSURD = 10.0
 UNKNOWN_SHARE = 0.15
 """Share of training windows in which an identity is named unknown, so that series never seen can be answered too."""
 
@@ -53,11 +54,12 @@ class WindowSampler:
         return self.series[picked].astype(np.int64), cutoff.astype(np.int64)
 
 
-def shorten_some(windows: Windows, rng: np.random.Generator) -> Windows:
+def shorten_some(windows: Windows, rng: np.random.Generator, *, noise: float = 0.0) -> Windows:
     """The same windows, some as if the series were new: older days hidden, identity unknown, covariates unknown ahead.
 
     Teaches the network to answer for series it has never seen, and where known-future values are absent. Each identity is
-    hidden by itself: a window that keeps only its attributes is one of a new item.
+    hidden by itself: a window that keeps only its attributes is one of a new item. With `noise` no past day can be trusted to the
+    last unit, and some not at all (`_noisy`).
     """
     batch, identities = windows.identity_BA.shape
     keep_B = np.where(rng.random(batch) < SHORTENED_SHARE, rng.integers(7, SHORTENED_DAYS + 1, batch), MEMORY)
@@ -68,10 +70,24 @@ def shorten_some(windows: Windows, rng: np.random.Generator) -> Windows:
         blind_B = torch.from_numpy(rng.random(batch) < BLIND_SHARE)
         ahead_E = torch.arange(known_BKE.shape[2]) >= MEMORY
         known_BKE = known_BKE.masked_fill((blind_B[:, None] & ahead_E)[:, None], torch.nan)
+    quantity_BM = windows.quantity_BM.masked_fill(hidden_BM, torch.nan)
+    if noise:
+        quantity_BM = _noisy(quantity_BM, rng, noise)
     return Windows(
-        quantity_BM=windows.quantity_BM.masked_fill(hidden_BM, torch.nan),
+        quantity_BM=quantity_BM,
         known_BKE=known_BKE,
         past_BKL=windows.past_BKL,
         calendar_BPC=windows.calendar_BPC,
         identity_BA=windows.identity_BA.masked_fill(unknown_BA, 0),
     )
+
+
+def _noisy(quantity_BM: torch.Tensor, rng: np.random.Generator, noise: float) -> torch.Tensor:
+    """Every day times a log-normal number of the spread `noise` and a mean of 1; in that share of windows one day of the last
+    SHORTENED_DAYS times up to ABSURD as well. Zeros stay zero.
+    """
+    batch = len(quantity_BM)
+    factor_BM = np.exp(noise * rng.standard_normal(quantity_BM.shape, dtype=np.float32) - noise**2 / 2)
+    absurd_B = np.where(rng.random(batch) < noise, ABSURD ** rng.random(batch), 1.0)
+    factor_BM[np.arange(batch), MEMORY - 1 - rng.integers(0, SHORTENED_DAYS, batch)] *= absurd_B
+    return quantity_BM * torch.from_numpy(factor_BM)

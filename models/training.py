@@ -266,7 +266,7 @@ def train_step(
 ) -> float:
     """Draw a batch of windows that end before `end`, and take one step on it."""
     series_B, cutoff_B = sampler.draw(config.batch_size, rng)
-    windows = shorten_some(source.windows(series_B, cutoff_B), rng)
+    windows = shorten_some(source.windows(series_B, cutoff_B), rng, noise=config.noise)
     keys = source.panel.keys
     target_BH = source.targets(series_B, cutoff_B, end=end)
     return fit.step(windows, target_BH, lambda i: keys[series_B[i]])

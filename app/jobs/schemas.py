@@ -59,6 +59,7 @@ class NetworkRequest(BaseModel):
     batch_size: int = _number("batch_size")
     epochs: int = _number("epochs")
     weight_decay: float = _number("weight_decay")
+    noise: float = _number("noise")
     patience: int = _number("patience")
     seed: int = _number("seed")
     max_seconds: float = _number("max_seconds")
