@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from models import negative_binomial
-from models.climatology import capped, own_year
+from models.climatology import capped, own_weekdays, own_year
 from models.dependence import pit
 from models.panel import Floats
 from models.quantiles import interpolate_levels
@@ -89,23 +89,30 @@ def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
     mean_BH = _averaged(adjustment.weights_M, mixture.mean_MBH)
     quantiles_BHQ = _averaged(adjustment.weights_M, mixture.quantiles_MBHQ)
     if adjustment.counts > 0:
-        counts_BHQ = _counts(mixture, adjustment.weights_M)
-        quantiles_BHQ = _drawn_to(quantiles_BHQ, counts_BHQ, adjustment.counts)
+        quantiles_BHQ = _drawn_to(quantiles_BHQ, _counts(mixture, adjustment.weights_M), adjustment.counts)
     if adjustment.climatology > 0:
-        usual_BH, usual_BHQ = own_year(capped(mixture.memory_BL), mixture.horizon)
-        mean_BH = _drawn_to(mean_BH, usual_BH, adjustment.climatology)
-        quantiles_BHQ = _drawn_to(quantiles_BHQ, usual_BHQ, adjustment.climatology)
+        usual_BW, usual_BWQ = own_weekdays(capped(mixture.memory_BL))
+        for weekday in range(min(7, mixture.horizon)):
+            days = np.s_[:, weekday::7]
+            mean_BH[days] = _drawn_to(mean_BH[days], usual_BW[:, weekday, None], adjustment.climatology)
+            usual_B1Q = usual_BWQ[:, weekday, None]
+            quantiles_BHQ[days] = _drawn_to(quantiles_BHQ[days], usual_B1Q, adjustment.climatology)
     return mean_BH, quantiles_BHQ
 
 
-def _averaged(weights_M: Doubles, values_MBX: Floats) -> Floats:
-    averaged: Floats = np.tensordot(weights_M.astype(np.float32), values_MBX, axes=1)
-    return averaged
+def _averaged(weights_M: Doubles, values: Floats) -> Floats:
+    """The members' values (M, …) by weight, one after the other, so that what is in order stays so to the last bit."""
+    weights = weights_M.astype(np.float32)
+    total: Floats = weights[0] * values[0]
+    for weight, member in zip(weights[1:], values[1:], strict=True):
+        total += weight * member
+    return total
 
 
 def _drawn_to(values: Floats, other: Floats, share: float) -> Floats:
     """`values`, a share of the way to `other` where that is known."""
-    drawn: Floats = values + np.float32(share) * (np.where(np.isnan(other), values, other) - values)
+    own, others = np.float32(1 - share), np.float32(share)
+    drawn: Floats = np.where(np.isnan(other), values, own * values + others * other)
     return drawn
 
 
@@ -127,7 +134,7 @@ def finish(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment, *, 
         quantiles_BHQ = _at_levels(quantiles_BHQ, segments_of(memory_BL), adjustment.levels_NGQ)
     if adjustment.whole_units and whole_units:
         whole_B = sells_whole_units(memory_BL)
-        quantiles_BHQ = np.where(whole_B[:, None, None], np.round(quantiles_BHQ), quantiles_BHQ)
+        quantiles_BHQ = np.rint(quantiles_BHQ, out=quantiles_BHQ.copy(), where=whole_B[:, None, None])
     return np.maximum(quantiles_BHQ, 0.0)
 
 
@@ -214,6 +221,8 @@ def _at_levels(quantiles_BHQ: Floats, segment_B: NDArray[np.int64], levels_NGQ: 
     out_BHQ = np.empty_like(quantiles_BHQ)
     for segment in range(len(SEGMENTS)):
         rows = np.flatnonzero(segment_B == segment)
+        if not rows.size:
+            continue
         for stretch, days in enumerate(_stretches(quantiles_BHQ.shape[1])):
             out_BHQ[rows, days] = interpolate_levels(quantiles_BHQ[rows, days], LEVELS, levels_NGQ[segment, stretch])
     return out_BHQ

@@ -2,7 +2,7 @@
 
 The least that a forecast must be better than, and what forecasts shrink towards where a series gives no ground for more.
 
-Shapes: S series, M memory days, H horizon, Q quantile levels, W weekdays (7), X values.
+Shapes: S series, M memory days, H horizon, Q quantile levels, W weekdays (7), X values, R those series that lack a weekday.
 """
 
 import numpy as np
@@ -14,15 +14,24 @@ from models.training_config import LEVELS
 
 def own_year(window_SM: Floats, horizon: int) -> tuple[Floats, Floats]:
     """Mean (S, H) and quantiles (S, H, Q); a weekday never seen takes those of all days. A series without a day gets NaN."""
+    mean_SW, quantiles_SWQ = own_weekdays(window_SM)
+    weekday_H = np.arange(horizon) % 7
+    return mean_SW[:, weekday_H], quantiles_SWQ[:, weekday_H]
+
+
+def own_weekdays(window_SM: Floats) -> tuple[Floats, Floats]:
+    """The same by weekday, (S, W) and (S, W, Q), the first one that of the first day ahead."""
     series = len(window_SM)
     weekly_SWX = window_SM[:, -364:].reshape(series, 52, 7).transpose(0, 2, 1)
     quantiles_SWQ = empirical_quantiles(weekly_SWX.reshape(series * 7, 52), LEVELS).reshape(series, 7, -1)
-    overall_SQ = empirical_quantiles(window_SM, LEVELS)
-    quantiles_SWQ = np.where(np.isnan(quantiles_SWQ), overall_SQ[:, None], quantiles_SWQ)
     mean_SW = row_mean(weekly_SWX)
-    mean_SW = np.where(np.isnan(mean_SW), row_mean(window_SM)[:, None], mean_SW)
-    weekday_H = np.arange(horizon) % 7
-    return mean_SW[:, weekday_H].astype(np.float32), quantiles_SWQ[:, weekday_H]
+    rows = np.flatnonzero(np.isnan(mean_SW).any(axis=1))  # sorting whole windows takes long, and few lack a weekday
+    if rows.size:
+        overall_RQ, mean_R = empirical_quantiles(window_SM[rows], LEVELS), row_mean(window_SM[rows])
+        lacking_RW = np.isnan(mean_SW[rows])
+        quantiles_SWQ[rows] = np.where(lacking_RW[..., None], overall_RQ[:, None], quantiles_SWQ[rows])
+        mean_SW[rows] = np.where(lacking_RW, mean_R[:, None], mean_SW[rows])
+    return mean_SW, quantiles_SWQ
 
 
 def capped(window_SM: Floats) -> Floats:

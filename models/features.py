@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.97)
 STATIC_FEATURES = 1 + len(TRAILING_DAYS) + len(QUANTILES) + 7
 AHEAD_FEATURES = CALENDAR_COLUMNS + 2 + 10
 WEEKS = MEMORY // 7
+OUTLIER_CAP = 2.0
+"""With 5 one day times ten moved forecasts of the next 28 days two to three times as far, and none was more accurate for it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
     windows = windows.shortened(longer - context_length)
     observed_BM = torch.isfinite(windows.quantity_BM)
     raw_BM = torch.where(observed_BM, windows.quantity_BM, 0.0)
-    ordered_BM = torch.where(observed_BM, windows.quantity_BM, -1.0).sort(dim=1).values
+    ordered_BM = _ascending(torch.where(observed_BM, windows.quantity_BM, -1.0))
     observed_B, positive_B = observed_BM.sum(1), (raw_BM > 0).sum(1)
     cap_B = _outlier_cap(ordered_BM, positive_B)
     quantity_BM = torch.minimum(raw_BM, cap_B[:, None])
@@ -120,6 +123,13 @@ class _Sums:
         return (total_B7 / count_B7.clamp(min=1) / scale_B[:, None]).repeat(1, WEEKS)
 
 
+def _ascending(values_BM: Tensor) -> Tensor:
+    """Rows in ascending order. NumPy sorts them several times as fast as torch, but knows neither gradients nor devices."""
+    if values_BM.requires_grad or values_BM.device.type != "cpu":
+        return values_BM.sort(dim=1).values
+    return torch.from_numpy(np.sort(values_BM.numpy(), axis=1))
+
+
 def _pick(ordered_BM: Tensor, count_B: Tensor, levels: tuple[float, ...]) -> Tensor:
     """Empirical quantiles of the largest `count` values of rows in ascending order."""
     level_F = torch.tensor(levels)
@@ -128,8 +138,8 @@ def _pick(ordered_BM: Tensor, count_B: Tensor, levels: tuple[float, ...]) -> Ten
 
 
 def _outlier_cap(ordered_BM: Tensor, positive_B: Tensor) -> Tensor:
-    """Five times the 0.9 quantile of the days with sales: one impossible day must not drown all others."""
-    return (5.0 * _pick(ordered_BM, positive_B, (0.9,)).squeeze(1)).clamp(min=0)
+    """OUTLIER_CAP times the 0.9 quantile of the days with sales: one impossible day must not drown all others."""
+    return (OUTLIER_CAP * _pick(ordered_BM, positive_B, (0.9,)).squeeze(1)).clamp(min=0)
 
 
 def _scale(sums: _Sums, quantity_BM: Tensor, observed_B: Tensor, positive_B: Tensor, *, usual_sale: Tensor) -> Tensor:
@@ -209,7 +219,7 @@ def _ahead(
     return torch.cat(
         [
             calendar_BHC,
-            distance_HF.expand(len(scale_B), -1, -1),
+            distance_HF.expand(scale_B.shape[0], -1, -1),
             torch.stack(columns, dim=2),
             told_BHC,
         ],

@@ -15,6 +15,9 @@ from models.networks.network import Output
 from models.panel import Floats, Panel
 from models.windows import Index, Windows, WindowSource
 
+AT_ONCE = 256
+"""Windows in one batch. Larger ones take twice as long a window: their intermediate results no longer fit what the allocator
+keeps, and each of them is paged in anew."""
 MINIMUM_DAYS = 14
 """Observed days a series needs before a network may answer for it."""
 
@@ -25,7 +28,7 @@ def predict(
     cutoffs: ArrayLike,
     *,
     horizon: int | None = None,
-    batch_size: int = 1024,
+    batch_size: int = AT_ONCE,
     whole_units: bool = True,
 ) -> Forecast:
     """Forecast every series of the panel from its own cutoff (the index of its last seen day, an int or one each).
@@ -52,7 +55,7 @@ def predict(
 
 
 def predict_members(
-    forecaster: Forecaster, source: WindowSource, series_B: Index, cutoff_B: Index, *, batch_size: int = 1024
+    forecaster: Forecaster, source: WindowSource, series_B: Index, cutoff_B: Index, *, batch_size: int = AT_ONCE
 ) -> Mixture:
     """What each member says of any (series, cutoff) pairs of a prepared panel."""
     parts = [

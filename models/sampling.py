@@ -15,6 +15,7 @@ FEWEST_SEEN_DAYS = 14
 SHORTENED_SHARE = 0.15
 SHORTENED_DAYS = 56
 BLIND_SHARE = 0.05
+ABSURD = 10.0
 UNKNOWN_SHARE = 0.15
 """Share of training windows in which an identity is named unknown, so that series never seen can be answered too."""
 
@@ -54,19 +55,23 @@ class WindowSampler:
         return self.series[picked].astype(np.int64), cutoff.astype(np.int64)
 
 
-def shorten_some(windows: Windows, rng: np.random.Generator) -> Windows:
+def shorten_some(windows: Windows, rng: np.random.Generator, *, noise: float = 0.0) -> Windows:
     """The same windows, some as if the series were new: older days hidden, identity unknown, covariates unknown ahead.
 
     Teaches the network to answer for series it has never seen, and where known-future values are absent. Each identity is
-    hidden by itself: a window that keeps only its attributes is one of a new item.
+    hidden by itself: a window that keeps only its attributes is one of a new item. With `noise` no past day can be trusted to the
+    last unit, and some not at all (`_noisy`).
     """
     batch, identities = windows.identity_BA.shape
     keep_B = np.where(rng.random(batch) < SHORTENED_SHARE, rng.integers(7, SHORTENED_DAYS + 1, batch), MEMORY)
     hidden_BM = torch.from_numpy(np.arange(MEMORY) < MEMORY - keep_B[:, None])
     unknown_BA = torch.from_numpy(rng.random((batch, identities)) < UNKNOWN_SHARE)
     blind_B = torch.from_numpy(rng.random(batch) < BLIND_SHARE)
+    quantity_BM = windows.quantity_BM.masked_fill(hidden_BM, torch.nan)
+    if noise:
+        quantity_BM = _noisy(quantity_BM, rng, noise)
     return Windows(
-        quantity_BM=windows.quantity_BM.masked_fill(hidden_BM, torch.nan),
+        quantity_BM=quantity_BM,
         known_BKE=_blinded(windows.known_BKE, blind_B, MEMORY),
         flags_BFP=_blinded(windows.flags_BFP, blind_B, windows.past_BKL.shape[2]),
         past_BKL=windows.past_BKL,
@@ -81,3 +86,14 @@ def _blinded(values_BKN: Tensor, blind_B: Tensor, first: int) -> Tensor:
         return values_BKN
     ahead_N = torch.arange(values_BKN.shape[2]) >= first
     return values_BKN.masked_fill((blind_B[:, None] & ahead_N)[:, None], torch.nan)
+
+
+def _noisy(quantity_BM: torch.Tensor, rng: np.random.Generator, noise: float) -> torch.Tensor:
+    """Every day times a log-normal number of the spread `noise` and a mean of 1; in that share of windows one day of the last
+    SHORTENED_DAYS times up to ABSURD as well. Zeros stay zero.
+    """
+    batch = len(quantity_BM)
+    factor_BM = np.exp(noise * rng.standard_normal(quantity_BM.shape, dtype=np.float32) - noise**2 / 2)
+    absurd_B = np.where(rng.random(batch) < noise, ABSURD ** rng.random(batch), 1.0)
+    factor_BM[np.arange(batch), MEMORY - 1 - rng.integers(0, SHORTENED_DAYS, batch)] *= absurd_B
+    return quantity_BM * torch.from_numpy(factor_BM)

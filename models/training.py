@@ -113,7 +113,7 @@ class Course:
         )
         self.sampler = training_windows(panel, horizon=first.horizon, end=end)
         self.rng = np.random.default_rng(first.seed)
-        self.batch_size = first.batch_size
+        self.batch_size, self.noise = first.batch_size, first.noise
         self.fits = [self._fresh(member) for member in members]
         statistics = self.fits[0].network.statistics
         fit_statistics(statistics, self.source, self.sampler, end=end, rng=np.random.default_rng(0))
@@ -129,7 +129,7 @@ class Course:
     def step(self, fits: list[Fit]) -> float:
         """One step of some of the networks, all on the same windows; their mean loss."""
         series_B, cutoff_B = self.sampler.draw(self.batch_size, self.rng)
-        windows = shorten_some(self.source.windows(series_B, cutoff_B), self.rng)
+        windows = shorten_some(self.source.windows(series_B, cutoff_B), self.rng, noise=self.noise)
         target_BH = self.source.targets(series_B, cutoff_B, end=self.end)
         horizon = target_BH.shape[1]
         count = max(min(horizon, 7), round(DAYS_SHARE * horizon))

@@ -59,6 +59,13 @@ RANGES: dict[str, Range] = {
     "batch_size": Range(8, 8192, 512, "windows in one optimiser step"),
     "epochs": Range(1, 500, 60, f"at most so many epochs of {STEPS_PER_EPOCH} optimiser steps"),
     "weight_decay": Range(0.0, 1.0, 0.01, "decoupled weight decay of AdamW", whole=False),
+    "noise": Range(
+        0.0,
+        0.5,
+        0.0,
+        "spread of the noise that past days are multiplied with while training; in that share of windows one day up to tenfold",
+        whole=False,
+    ),
     "patience": Range(1, 500, 5, "epochs without a better validation loss before training stops"),
     "seed": Range(0, 2**31 - 1, 0, "seed of weights, sampling and dropout"),
     "max_seconds": Range(1.0, 86_400.0, 1800.0, "seconds after which the training gives up", whole=False),
@@ -84,6 +91,7 @@ class TrainingConfig:
     batch_size: int | None = None
     epochs: int | None = None
     weight_decay: float | None = None
+    noise: float | None = None
     patience: int | None = None
     loss: Loss = "pinball"
     seed: int = 0
@@ -135,6 +143,7 @@ class ResolvedConfig:
     batch_size: int
     epochs: int
     weight_decay: float
+    noise: float
     patience: int
     loss: Loss
     seed: int
@@ -152,9 +161,9 @@ class ResolvedConfig:
     def from_dict(cls, plain: dict[str, object]) -> "ResolvedConfig":
         """The inverse of `as_dict`; raises ConfigError for absent, surplus or impossible fields.
 
-        A version that does not say how its sales were cleaned comes from before there was cleaning.
+        A version that does not say how its sales were cleaned, or how noisy they were made, comes from before that was done.
         """
-        plain = {"cleaning": "none"} | plain
+        plain = {"cleaning": "none", "noise": 0.0} | plain
         names = {f.name for f in fields(cls)}
         if set(plain) != names:
             raise ConfigError(f"The configuration's fields differ: {sorted(set(plain) ^ names)}.")

@@ -22,11 +22,17 @@ def train(
     model: Annotated[str, typer.Option(help="lstm, transformer, cnn, mlp or ensemble.")] = "lstm",
     promote: Annotated[str, typer.Option(help="auto, never or always.")] = "auto",
     setting: Annotated[list[str], typer.Option("--set", help="NAME=VALUE of the request, e.g. horizon=14.")] = [],
+    tune_trials: Annotated[int | None, typer.Option(min=1, help="Try so many settings first.")] = None,
+    tune_timeout: Annotated[float | None, typer.Option(help="Seconds for all trials.")] = None,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
     """Train a network on all sales and, unless told otherwise, promote it by merit."""
     body: dict[str, Any] = {"kind": "train", "model": model, "promote": promote}
+    if tune_trials is not None:
+        body["tune"] = {"trials": tune_trials} | ({} if tune_timeout is None else {"timeout_s": tune_timeout})
+    elif tune_timeout is not None:
+        raise typer.BadParameter("--tune-timeout needs --tune-trials")
     with told() as client:
         _run(client, body | parsed_settings(setting), detach=detach, as_json=as_json)
 
@@ -145,6 +151,8 @@ def _finish(client: Client, job: dict[str, Any], *, as_json: bool) -> None:
     elif job.get("model_version") is None:
         typer.echo(f"job {job['id']} succeeded without a new version")
     else:
+        if job["tuning"] is not None:
+            show.tuning(job["tuning"])
         show.metrics(client.get(f"/v1/models/{job['model_version']}"))
 
 
@@ -174,7 +182,8 @@ def _changed(path: str, body: dict[str, Any], *, as_json: bool) -> None:
 def _state(job: dict[str, Any]) -> str:
     if job["status"] != "running":
         return str(job["status"])
-    parts = [f"epoch {job['epoch']}" if job["epoch"] is not None else "starting"]
+    parts = [job["stage"]] if (job["stage"] or "").startswith("tuning") else []
+    parts += [f"epoch {job['epoch']}" if job["epoch"] is not None else "starting"]
     parts += [f"{name} {job[name]:.4f}" for name in ("loss", "validation") if job[name] is not None]
     parts += [f"{job['eta_seconds']:.0f} s left"] if job["eta_seconds"] is not None else []
     return ", ".join(parts)

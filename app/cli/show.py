@@ -37,6 +37,18 @@ def metrics(model: Mapping[str, Any]) -> None:
     console.print(model["decision"])
 
 
+def tuning(found: Mapping[str, Any]) -> None:
+    """What trials found: the best values, and how much each field mattered where that can be told."""
+    mattered: Mapping[str, float] = found["importance"] or {}
+    tried = found["complete"] + found["pruned"] + found["failed"]
+    title = f"{tried} of {found['trials']} trials, {found['complete']} to their end"
+    fields = sorted(found["best"], key=lambda name: -mattered.get(name, 0.0))
+    rows = [[name, f"{found['best'][name]:g}", f"{mattered[name]:.0%}" if mattered else "?"] for name in fields]
+    _scores(title, ["", "best", "mattered"], rows)
+    for note in found["notes"]:
+        console.print(note)
+
+
 def backtest(found: Mapping[str, Any]) -> None:
     """A backtest: all metrics overall, then the WQL of each segment, stretch of days ahead and window."""
     what = found["model"] if found["model_version"] is None else f"version {found['model_version']} ({found['model']})"

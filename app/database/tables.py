@@ -293,6 +293,25 @@ jobs = Table(
     Index(None, "created_at", "id"),
 )
 
+trials = Table(
+    "trials",
+    metadata,
+    Column("job_id", Uuid, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False, comment="from 0; the first is what was asked for"),
+    Column("state", Text, nullable=False),
+    Column("params", JSONB, nullable=False, comment="what was tried: the fields of a training"),
+    Column("validation", ARRAY(Double), nullable=False, comment="validation loss after each epoch"),
+    Column("value", Double, comment="the least of them"),
+    Column("seconds", Double, nullable=False),
+    CheckConstraint("state IN ('complete', 'pruned', 'failed')", name="state"),
+    CheckConstraint("number >= 0", name="number_range"),
+    CheckConstraint(
+        "state <> 'complete' OR (value IS NOT NULL AND cardinality(validation) > 0)", name="complete_has_value"
+    ),
+    CheckConstraint("value < 'Infinity'", name="value_finite"),
+    CheckConstraint("seconds >= 0 AND seconds < 'Infinity'", name="seconds_range"),
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -25,6 +25,7 @@ from app.errors import Problem
 from app.jobs.backtesting import backtested
 from app.jobs.publication import described
 from app.jobs.task import Champion, Reading, panel_for, read_task, training_config
+from app.jobs.tuning import tuned
 from app.registry.artifacts import ArtifactDamaged, save
 from app.registry.quality import parquet_of
 from app.registry.serving import load_forecaster
@@ -40,7 +41,7 @@ from models.online import NothingNew, UpdateConfig, update
 from models.panel import Panel
 from models.progress import Progress, Report, TimeLimitReached
 from models.training import Trained, train
-from models.training_config import ConfigError
+from models.training_config import ConfigError, TrainingConfig
 
 log = structlog.get_logger()
 
@@ -131,22 +132,42 @@ def work(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
         raise NotEnoughHistory("There are no sales to learn from; post some first.")
     if task["kind"] == "backtest":
         return {"type": "backtested", "result": backtested(task, reading.data.panel, reading.judged, report)}
-    do = _train if task["kind"] == "train" else _update
-    trained = do(task, reading.data.panel, reading.champion, report)
-    return {"type": "trained", "candidate": described(_saved(task, reading.data, reading.champion, trained))}
+    tuning: dict[str, Any] | None = None
+    if task["kind"] == "update":
+        trained = _update(task, reading.data.panel, reading.champion, report)
+    elif task["request"].get("tune") is None:
+        trained = _train(task, reading.data.panel, reading.champion, report)
+    else:
+        panel, champion = reading.data.panel, reading.champion
+        trained, tuning = tuned(
+            task["request"],
+            reading,
+            panel,
+            keep=lambda trial: tell({"type": "trial", "trial": trial}),
+            report=report,
+            train=lambda config, told: _train(task, panel, champion, told, config),
+        )
+    candidate = described(_saved(task, reading.data, reading.champion, trained))
+    return {"type": "trained", "candidate": candidate, "tuning": tuning}
 
 
 async def _read(task: dict[str, Any]) -> Reading:
     database = Database(task["database_url"], pool_size=1)
     try:
-        return await read_task(database, version=task["request"].get("model_version"))
+        return await read_task(database, UUID(task["job_id"]), version=task["request"].get("model_version"))
     finally:
         await database.close()
 
 
-def _train(task: dict[str, Any], panel: Panel, champion: Champion | None, report: Report) -> Trained:
-    """A new network, and its metrics beside the champion's on the same windows."""
-    trained = train(panel, training_config(task["request"], panel), report=report)
+def _train(
+    task: dict[str, Any],
+    panel: Panel,
+    champion: Champion | None,
+    report: Report,
+    config: TrainingConfig | None = None,
+) -> Trained:
+    """A new network, as asked for or as tuning found best, and its metrics beside the champion's on the same windows."""
+    trained = train(panel, config or training_config(task["request"], panel), report=report)
     last = trained.history[-1]
     epochs = len(trained.history)
     report(Progress(1.0, epochs, epochs, last["loss"], last["validation"], None, "comparing"))

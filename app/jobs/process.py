@@ -1,13 +1,14 @@
 """The parent's end of a training child: started, listened to, killed. What the child does is in child.py.
 
 Both ends talk in lines of JSON: the task goes down the child's stdin, which then stays open so that the child sees its parent
-die; progress and one last word come up its stdout.
+die; progress, trials that have ended and one last word come up its stdout.
 """
 
 import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._epochs: list[dict[str, Any]] = []
+        self._trials: list[dict[str, Any]] = []
         self.news: News | None = None
         self.last_word: dict[str, Any] | None = None
         self._listening = asyncio.create_task(self._listen())
@@ -71,7 +73,11 @@ class Child:
             if not line.endswith(b"\n"):
                 return  # it was killed amid this line
             message = orjson.loads(line)
-            if message["type"] == "progress":
+            if message["type"] == "trial":
+                self._trials.append(message["trial"])
+                if self.news is not None:
+                    self.news = replace(self.news, trials=list(self._trials))
+            elif message["type"] == "progress":
                 self._note(message)
             else:
                 self.last_word = message
@@ -88,4 +94,5 @@ class Child:
             validation=told["validation"],
             eta_seconds=told["eta_seconds"],
             epochs=list(self._epochs),
+            trials=list(self._trials),
         )

@@ -5,7 +5,7 @@ and a token that is fresh for each claim: whoever lost its lease finds no row. W
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -37,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class News:
-    """How far a running job has come. `epochs` are all so far, so that telling it twice does no harm."""
+    """How far a running job has come. `epochs` and `trials` are all of this attempt, so that telling it twice does no harm."""
 
     progress: float
     stage: str | None
@@ -46,6 +46,7 @@ class News:
     validation: float | None
     eta_seconds: float | None
     epochs: list[dict[str, Any]]
+    trials: list[dict[str, Any]] = field(default_factory=list)
 
 
 _OURS = "id = :id AND attempt = :attempt AND worker = :worker AND status = 'running' AND lease_expires_at > clock_timestamp()"
@@ -92,13 +93,30 @@ async def beat(connection: AsyncConnection, ours: Claim, *, lease_seconds: float
         )
     )
     values = {} if news is None else {**vars(news), "epochs": _json(news.epochs)}
+    trials = values.pop("trials", [])
     result = await connection.execute(
         text(f"""
         UPDATE jobs SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease){told}
         WHERE {_OURS} RETURNING cancel_requested"""),
         {**ours.fence, "lease": lease_seconds, **values},
     )
-    return result.scalar_one_or_none()
+    cancel: bool | None = result.scalar_one_or_none()
+    if cancel is not None and trials:
+        await keep_trials(connection, ours.id, trials)
+    return cancel
+
+
+async def keep_trials(connection: AsyncConnection, job_id: UUID, trials: list[dict[str, Any]]) -> None:
+    """Keep trials that have ended, in the transaction of a beat that found the job to be ours; one known already stays."""
+    await connection.execute(
+        text("""
+        INSERT INTO trials (job_id, number, state, params, validation, value, seconds)
+        SELECT :job_id, number, state, params, validation, value, seconds
+        FROM jsonb_to_recordset(CAST(:trials AS jsonb))
+            AS t(number int, state text, params jsonb, validation float8[], value float8, seconds float8)
+        ON CONFLICT DO NOTHING"""),
+        {"job_id": job_id, "trials": _json(trials)},
+    )
 
 
 async def look(connection: AsyncConnection, ours: Claim) -> bool | None:

@@ -227,9 +227,8 @@ class RunningJob:
             return await queue.succeed(connection, self.ours, {"version": None, "outcome": outcome.word["detail"]})
         if outcome.kind == "backtested":
             return await queue.succeed(connection, self.ours, {"version": None, **outcome.word["result"]})
-        return await queue.succeed(
-            connection, self.ours, await publish(connection, self.ours, outcome.word["candidate"])
-        )
+        published = await publish(connection, self.ours, outcome.word["candidate"])
+        return await queue.succeed(connection, self.ours, published | {"tuning": outcome.word["tuning"]})
 
 
 def passes(error: BaseException) -> bool:

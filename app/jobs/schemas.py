@@ -59,6 +59,7 @@ class NetworkRequest(BaseModel):
     batch_size: int = _number("batch_size")
     epochs: int = _number("epochs")
     weight_decay: float = _number("weight_decay")
+    noise: float = _number("noise")
     patience: int = _number("patience")
     seed: int = _number("seed")
     max_seconds: float = _number("max_seconds")
@@ -82,6 +83,17 @@ class NetworkRequest(BaseModel):
         return TrainingConfig(model=self.model, **how)
 
 
+class Tune(BaseModel):
+    """Look for better settings around those of the request before the training; see docs/models.md#tuning."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    trials: int = Field(ge=1, le=1000, description="settings to try, those of the request included")
+    timeout_s: float | None = Field(
+        None, gt=0, le=RANGES["max_seconds"].high, description="seconds for all trials; by default half of max_seconds"
+    )
+
+
 class TrainRequest(NetworkRequest):
     """Train a new network on all sales."""
 
@@ -91,6 +103,27 @@ class TrainRequest(NetworkRequest):
 
     kind: Literal["train"] = "train"
     promote: Promote = _PROMOTE
+    tune: Tune | None = Field(
+        None, description="try other settings first, and train with the best; absent or null: do not"
+    )
+
+    @model_validator(mode="after")
+    def _leaves_time(self) -> "TrainRequest":
+        if self.tune is not None and self.tune.timeout_s is not None and self.tune.timeout_s >= self.max_seconds:
+            raise ValueError(
+                f"tune.timeout_s ({self.tune.timeout_s:g}) must be below max_seconds ({self.max_seconds:g}), which holds for "
+                "the trials and the training together."
+            )
+        return self
+
+    def filled_in(self) -> dict[str, Any]:
+        """The request with its defaults, as the job keeps it; without `tune` where nothing is tuned."""
+        request = super().filled_in()
+        if self.tune is None:
+            del request["tune"]
+        elif self.tune.timeout_s is None:
+            request["tune"] = self.tune.model_dump() | {"timeout_s": self.max_seconds / 2}
+        return request
 
 
 class UpdateRequest(BaseModel):
@@ -199,6 +232,25 @@ class Epoch(BaseModel):
     validation: float | None
 
 
+class Tuning(BaseModel):
+    """What the trials of a training found."""
+
+    trials: int = Field(description="Trials that were asked for.")
+    complete: int = Field(description="Trials that ran to their end.")
+    pruned: int = Field(description="Trials that were ended early, because others were better or the time was over.")
+    failed: int = Field(description="Trials whose loss was not a finite number.")
+    resumed: int = Field(description="Trials that an earlier attempt at the job had already ended.")
+    seconds: float = Field(description="Seconds that all trials took.")
+    best: dict[str, float] = Field(description="The values that the version was trained with.")
+    best_trial: int | None = Field(description="Which trial they come from, counted from 1; null: none ran to its end.")
+    validation: float | None = Field(description="Validation loss of the best trial.")
+    validation_as_asked: float | None = Field(description="Validation loss of the request's own settings.")
+    importance: dict[str, float] | None = Field(
+        description="How much each field set the best trials apart, shares of 1; null: too few trials to tell, see notes."
+    )
+    notes: list[str]
+
+
 class Job(BaseModel):
     """A training job."""
 
@@ -215,6 +267,7 @@ class Job(BaseModel):
     cancel_requested: bool
     model_version: int | None = Field(description="The version that came of it.")
     outcome: str | None = Field(description="What came of a job that succeeded, in a sentence.")
+    tuning: Tuning | None = Field(description="What the trials found, of a training with `tune` that succeeded.")
     error: ProblemBody | None = Field(description="Why the job failed.")
     request: dict[str, Any] = Field(description="What was asked for, defaults filled in.")
     created_at: datetime

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
@@ -15,6 +17,7 @@ from app.sales.panel import TrainingData, read_panel
 from models.forecaster import Forecaster
 from models.panel import Floats, Panel
 from models.training_config import RANGES, TrainingConfig
+from models.tuning import Trial
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,22 @@ class Champion:
 class Reading:
     """All that was sold, None when there are no sales at all, and the champion of the same moment.
 
-    `judged` is the version that a backtest asks for: its number and the address of its artifact.
+    `judged` is the version that a backtest asks for: its number and the address of its artifact. `trials` are those that earlier
+    attempts at a job that tunes have ended.
     """
 
     data: TrainingData | None
     champion: Champion | None
     judged: tuple[int, str] | None = None
+    trials: tuple[Trial, ...] = ()
 
 
-async def read_task(database: Database, *, version: int | None = None) -> Reading:
+async def read_task(database: Database, job_id: UUID, *, version: int | None = None) -> Reading:
     """Read everything in one snapshot. Raises Problem `artifact_damaged` where the version's artifact was removed."""
     async with database.snapshot() as connection:
         judged = None if version is None else (version, await _address(connection, version))
-        return Reading(await read_panel(connection), await _champion(connection), judged)
+        trials = await _trials(connection, job_id)
+        return Reading(await read_panel(connection), await _champion(connection), judged, trials)
 
 
 async def _address(connection: AsyncConnection, version: int) -> str:
@@ -54,6 +60,16 @@ async def _champion(connection: AsyncConnection) -> Champion | None:
     )
     row = found.one_or_none()
     return None if row is None else Champion(row.version, row.artifact_sha256)
+
+
+async def _trials(connection: AsyncConnection, job_id: UUID) -> tuple[Trial, ...]:
+    found = await connection.execute(
+        text(
+            "SELECT number, state, params, validation, value, seconds FROM trials WHERE job_id = :id ORDER BY number"
+        ).columns(params=JSONB),
+        {"id": job_id},
+    )
+    return tuple(Trial(**{**row._mapping, "validation": tuple(row.validation)}) for row in found)
 
 
 def training_config(request: dict[str, Any], panel: Panel) -> TrainingConfig:

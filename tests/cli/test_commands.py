@@ -131,9 +131,11 @@ def test_train_follows_the_job_and_shows_the_version_beside_the_baselines(shelfc
     sales(3, 200, location="train").to_parquet(tmp_path / "sales.parquet", index=False)
     assert shelfcast("load", str(tmp_path / "sales.parquet")).returncode == 0
     small = ("--set", "horizon=7", "--set", "epochs=1", "--set", "width=16")
-    trained = shelfcast("train", *small, "--promote", "always")
+    trained = shelfcast("train", *small, "--promote", "always", "--tune-trials", "2")
     assert trained.returncode == 0, trained.stderr
     assert "seasonal naive" in trained.stdout and "WQL" in trained.stdout
+    assert "2 of 2 trials" in trained.stdout and "learning_rate" in trained.stdout
+    assert "What mattered is not told" in trained.stdout
     (job,) = answer(shelfcast("jobs", "list", "--json"))
     assert job["status"] == "succeeded" and job["model_version"] == 1
     assert answer(shelfcast("models", "list", "--json"))[0]["aliases"] == ["champion"]
@@ -144,6 +146,7 @@ def test_train_follows_the_job_and_shows_the_version_beside_the_baselines(shelfc
     assert shelfcast("models", "rollback").returncode == 1  # there is nothing before version 1
     wrong = shelfcast("train", "--set", "width=1000000")
     assert wrong.returncode == 1 and "width" in wrong.stderr
+    assert "--tune-trials" in shelfcast("train", "--tune-timeout", "5").stderr
 
 
 def test_backtest_follows_the_job_and_shows_the_scores_of_every_part(shelfcast: Shelfcast, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ ROWS = {
     " ('train', 1, '{}', 'queued', 0, NULL, NULL), ('backtest', 1, '{}', 'queued', 0, NULL, NULL),"
     " ('backtest', 1, '{}', 'succeeded', 1, now(), jsonb_build_object('table',"
     " jsonb_build_object('sha256', repeat('a', 64))))",
+    "trials": "INSERT INTO trials (job_id, number, state, params, validation, value, seconds)"
+    " SELECT id, 0, 'complete', '{\"width\": 64}', '{0.5, 0.4}', 0.4, 2 FROM jobs WHERE kind = 'train'",
     "workers": "INSERT INTO workers (name) VALUES ('w')",
     "versions": "INSERT INTO versions (version, architecture, kind, horizon, context_length, trained_on, config, metrics,"
     " decision, artifact_sha256, artifact_bytes, job_id) VALUES (1, 'lstm', 'train', 28, 56, '{}', '{}', '{}', 'first',"
@@ -160,6 +162,7 @@ async def test_every_step_runs_with_time_outs(empty_url: str) -> None:
 
 
 async def test_a_migration_that_fails_leaves_the_schema_as_it_was(database_url: str) -> None:
+    await downgrade(database_url, "0001")  # each migration is a transaction of its own
     await execute(database_url, "CREATE VIEW report AS SELECT * FROM api_keys")  # the last table to be dropped
     before = await objects(database_url)
     with pytest.raises(DBAPIError, match="other objects depend on it"):
