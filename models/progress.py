@@ -69,6 +69,10 @@ class Part:
     begin: float
     width: float
 
+    def over(self, share: float) -> bool:
+        """Whether more than this share of the whole training's time is spent."""
+        return self.clock.seconds() > share * self.clock.limit
+
     def check(self, done: float) -> None:
         self.clock.check(self.stage, self.begin + self.width * done)
 

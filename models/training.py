@@ -35,6 +35,10 @@ from models.windows import Index, WindowSource
 DAYS_SHARE = 0.5
 """Share of the days ahead that a step learns from, drawn anew for each: days of one window say much the same."""
 
+TWIN_SHARE = 0.45
+"""Share of `max_seconds` after which the twin learns no further: the refit takes as many steps as it did, and as long."""
+TIME_NOTE = " Time ended its learning before the days held out did."
+
 
 @dataclass
 class Trained:
@@ -69,6 +73,8 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
         learn_from_validation(twin, panel, *pairs)
         clock.tell("judging", 0.6)
         metrics = judge(twin, panel, held_out.cutoffs)
+        if any(one.cut_short() for one in fitted):
+            metrics["note"] += TIME_NOTE
         whole = Course(panel, members, end=panel.days, cleaned=cleaned)
         networks = refit(whole, [one.steps for one in fitted], clock.part("refitting", 0.35, begin=0.65))
     refitted = [replace(m, network=network) for m, network in zip(twin.members, networks, strict=True)]
@@ -192,18 +198,22 @@ class Fitted:
     def learning(self) -> bool:
         return self.fit.steps - self.steps < self.fit.network.config.patience * STEPS_PER_EPOCH
 
+    def cut_short(self) -> bool:
+        """Whether it was ended neither by the days held out nor by its number of epochs."""
+        return self.learning() and self.fit.steps < self.fit.schedule.total_steps
+
     def member(self) -> Member:
         return Member(self.fit.network.config, self.best)
 
 
 def fit_twins(course: Course, pairs: tuple[Index, Index], part: Part) -> list[Fitted]:
-    """The networks of the days before the split, each stopped when the days held out no longer gain."""
+    """The networks of the days before the split, each stopped when the days held out no longer gain, or time is short."""
     held_out = course.examples(*pairs)
     fitted = [Fitted(fit) for fit in course.fits]
     epochs = course.fits[0].network.config.epochs
     for epoch in range(epochs):
         learning = [one for one in fitted if one.learning()]
-        if not learning:
+        if not learning or (epoch and part.over(TWIN_SHARE)):
             break
         losses = []
         for step in range(STEPS_PER_EPOCH):

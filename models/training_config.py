@@ -52,10 +52,12 @@ RANGES: dict[str, Range] = {
         7, 364, {"lstm": 56, "transformer": 56, "cnn": 56, "mlp": 56}, "past days the trunk reads day by day"
     ),
     "layers": Range(1, 8, {"lstm": 1, "transformer": 2, "cnn": 2, "mlp": 2}, "layers of the trunk"),
-    "width": Range(8, 512, 64, "channels of the trunk and the decoder"),
+    "width": Range(
+        8, 512, {"lstm": 64, "transformer": 64, "cnn": 64, "mlp": 128}, "channels of the trunk and the decoder"
+    ),
     "heads": Range(1, 16, 4, "attention heads (transformer only); must divide the width"),
     "dropout": Range(0.0, 0.8, 0.1, "share of activations dropped while training", whole=False),
-    "learning_rate": Range(1e-5, 0.1, 3e-3, "highest learning rate of AdamW", whole=False),
+    "learning_rate": Range(1e-5, 0.1, 6e-3, "highest learning rate of AdamW", whole=False),
     "batch_size": Range(8, 8192, 512, "windows in one optimiser step"),
     "epochs": Range(1, 500, 60, f"at most so many epochs of {STEPS_PER_EPOCH} optimiser steps"),
     "weight_decay": Range(0.0, 1.0, 0.01, "decoupled weight decay of AdamW", whole=False),
@@ -66,7 +68,7 @@ RANGES: dict[str, Range] = {
         "spread of the noise that past days are multiplied with while training; in that share of windows one day up to tenfold",
         whole=False,
     ),
-    "patience": Range(1, 500, 5, "epochs without a better validation loss before training stops"),
+    "patience": Range(1, 500, 8, "epochs without a better validation loss before training stops"),
     "seed": Range(0, 2**31 - 1, 0, "seed of weights, sampling and dropout"),
     "max_seconds": Range(1.0, 86_400.0, 1800.0, "seconds after which the training gives up", whole=False),
 }
