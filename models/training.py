@@ -213,7 +213,7 @@ def fit_twins(course: Course, pairs: tuple[Index, Index], part: Part) -> list[Fi
     epochs = course.fits[0].network.config.epochs
     for epoch in range(epochs):
         learning = [one for one in fitted if one.learning()]
-        if not learning or (epoch and part.over(TWIN_SHARE)):
+        if not learning or (epoch and part.over(TWIN_SHARE * epoch / (epoch + 1))):
             break
         losses = []
         for step in range(STEPS_PER_EPOCH):

@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from models.covariates import AHEAD_CHANNELS, FeatureStatistics, covariate_channels
+from models.covariates import (
+    AHEAD_CHANNELS,
+    CovariateChannels,
+    FeatureStatistics,
+    ahead_width,
+    context_width,
+    covariate_channels,
+)
 from models.identities import identities_of
 from models.panel import Panel
 from models.windows import MEMORY, WindowSource
@@ -73,3 +80,28 @@ def test_sku_and_location_are_attributes_where_several_series_share_one() -> Non
     panel = Panel(["A", "A", "B", "B"], ["n", "s", "n", "s"], START, np.ones((4, 3), np.float32))
     assert identities_of(panel).attributes == {"sku": ["A", "B"], "location": ["n", "s"]}
     assert identities_of(make_panel()).attributes == {}
+
+
+def test_a_flag_is_told_by_itself_and_the_days_beside_it_and_known_only_where_it_is() -> None:
+    """One value of a text covariate: no effect, no neighbours but the next ones; an unknown future is told apart from none."""
+    fair = np.zeros((1, 500), np.float32)
+    fair[0, [CUTOFF, CUTOFF + 3]] = 1
+    panel = Panel(["A"], [""], START, np.ones((1, 500), np.float32), known={"event=fair": fair})
+    names = ("event=fair",)
+
+    def told(panel: Panel) -> CovariateChannels:
+        source = WindowSource(
+            panel, np.zeros((1, 1), np.int64), context_length=CONTEXT, horizon=HORIZON, known=names, past=()
+        )
+        windows = source.windows(np.array([0]), np.array([CUTOFF]))
+        nothing_BM = torch.zeros(1, MEMORY)
+        return covariate_channels(windows, FeatureStatistics(0), nothing_BM, torch.ones(1, MEMORY, dtype=torch.bool))
+
+    channels = told(panel)
+    assert channels.context_BLC.shape == (1, CONTEXT, context_width(names, ()))
+    assert channels.ahead_BHC.shape == (1, HORIZON, ahead_width(names))
+    assert channels.context_BLC[0, -2:, 0].tolist() == [0, 1]
+    known, own, before, after = channels.ahead_BHC[0].T.tolist()
+    assert (known, own, before, after) == ([1, 1, 1, 1], [0, 0, 1, 0], [1, 0, 0, 1], [0, 1, 0, 0])
+    fair[0, CUTOFF + 1 :] = np.nan
+    assert told(panel).ahead_BHC[0, :, 0].tolist() == [0, 0, 0, 0]

@@ -1,15 +1,17 @@
 """Training as a caller sees it: what comes out, what it says on the way, and what it refuses."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from models import progress
 from models.heldout import NotEnoughHistory, compare, days_needed, hold_out
 from models.inference import predict
 from models.panel import Panel
 from models.progress import Progress, TimeLimitReached
-from models.training import Trained, train
+from models.training import TIME_NOTE, Trained, train
 from models.training_config import RANGES, ConfigError, ResolvedConfig, TrainingConfig
 from tests.models.panels import START, make_panel, small
 
@@ -75,7 +77,17 @@ def test_a_report_that_raises_ends_the_training() -> None:
 
 def test_the_time_limit_is_kept() -> None:
     with pytest.raises(TimeLimitReached, match="limit of 1 s"):
-        train(make_panel(), small(epochs=500, patience=500, max_seconds=1.0))
+        train(make_panel(), small(epochs=500, patience=500, max_seconds=1.0, width=512, batch_size=8192))
+
+
+def test_a_twin_stops_in_time_for_the_refit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that ticks each time it is read: a training told 900 ticks ends within them, short of its 500 epochs."""
+    ticks = itertools.count()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(ticks)))
+    trained = train(make_panel(3), small(epochs=500, patience=500, max_seconds=900.0))
+    assert 0 < len(trained.history) < 20
+    assert trained.metrics["note"].endswith(TIME_NOTE)
+    assert trained.seconds < 900
 
 
 @pytest.mark.parametrize("horizon", [1, 7, 28])
