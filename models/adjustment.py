@@ -139,12 +139,17 @@ def finish(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment, *, 
 
 
 def learn(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Adjustment:
-    """The adjustment that windows not trained on speak for. `weight_B` turns pinball in units into the loss that matters."""
+    """The adjustment that windows not trained on speak for. `weight_B` turns pinball in units into the loss that matters.
+
+    Shares are compared as they would be answered: what stands for whole units is rounded.
+    """
     weights_M = _weights(mixture, y_BH, weight_B)
     quantiles_BHQ = _averaged(weights_M, mixture.quantiles_MBHQ)
+    rounding = replace(equal_members(len(weights_M)), whole_units=True)
 
     def equals(other_BHQ: Floats, shares: tuple[float, ...]) -> list[float]:
-        losses = [loss(_drawn_to(quantiles_BHQ, other_BHQ, share), y_BH, weight_B) for share in shares]
+        drawn = [finish(_drawn_to(quantiles_BHQ, other_BHQ, share), mixture.memory_BL, rounding) for share in shares]
+        losses = [loss(one_BHQ, y_BH, weight_B) for one_BHQ in drawn]
         return [share for share, value in zip(shares, losses, strict=True) if value <= min(losses) * GOOD_ENOUGH]
 
     counts_BHQ = _counts(mixture, weights_M)
