@@ -1,6 +1,6 @@
 # Needs only Python 3.11 with venv, and make. Every target sets .venv up first where it is not, or is older than its locks.
 .DELETE_ON_ERROR:
-.PHONY: venv demo serve test lint bench peers migrations-check lock image-test clean
+.PHONY: venv demo serve test lint bench peers agreement migrations-check lock image-test clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -50,6 +50,10 @@ peers: .venv-peers/.ready
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/peers.txt
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
 	touch .venv-peers/.ready
+
+# Our metrics beside those of the package fev.
+agreement: .venv-peers/.ready
+	.venv-peers/bin/python -m benchmarks.peers.agreement
 
 image-test: $(READY)
 	$(BIN)/python -m tests.image

@@ -3,7 +3,8 @@
     python -m benchmarks.accuracy --data FILE.parquet --out FORECASTS.parquet --model lstm --horizon 28 --windows 10 --step 28
 
 Trains once on what precedes the first cutoff, forecasts at every cutoff, writes the forecasts (with `mean`) and prints one
-line of JSON: `metrics` of what the service answers, in whole units where it says so, and the same `unrounded`. Cutoffs are
+line of JSON: `metrics` of what the service answers, in whole units where it says so, the same `unrounded`, and those of the
+sums of the `weekly` stretches ahead, beside what independent days would give. Cutoffs are
 END - HORIZON - k * STEP for k = 0 … WINDOWS - 1. With --end the days after it are dropped: that is how choices are made. A
 run without --end is on reported windows and is appended to results/log.csv.
 """
@@ -20,8 +21,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.runs import LOG, append_log, write_forecasts
-from models.evaluation import average_scores, score_window, window_cutoffs
+from benchmarks.runs import LOG, add_window_options, append_log, scores, write_forecasts
+from benchmarks.weekly import weekly_scores
+from models.evaluation import window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
 from models.holidays import HOLIDAYS, place_of, with_holidays
@@ -54,39 +56,27 @@ def main(argv: list[str]) -> int:
     predict_seconds = time.perf_counter() - started
     write_forecasts(args.out, panel, cutoffs, forecasts)
     plain = [forecast_at(trained, panel, cutoff, whole_units=False) for cutoff in cutoffs]
-    scores, unrounded = (
-        average_scores(
-            [
-                score_window(f, panel, c, horizon=args.horizon, season=args.season)
-                for f, c in zip(found, cutoffs, strict=True)
-            ]
-        )
-        for found in (forecasts, plain)
+    judged, unrounded = (
+        scores(found, panel, cutoffs, horizon=args.horizon, season=args.season) for found in (forecasts, plain)
     )
-    result = summary(args, trained, scores, predict_seconds) | {"unrounded": unrounded}
+    result = summary(args, trained, judged, predict_seconds) | {"unrounded": unrounded}
+    rows_NH = trained.forecaster.dependence_NH
+    result["weekly"] = weekly_scores(forecasts, panel, cutoffs, rows_NH, horizon=args.horizon)
     print(json.dumps(result))
     if not args.end:
         append_log(
             LOG, result, module="benchmarks.accuracy", argv=argv, libraries=f"torch {torch.__version__}",
-            code=["models", "benchmarks/accuracy.py", "benchmarks/runs.py"],
+            code=["models", "benchmarks/accuracy.py", "benchmarks/runs.py", "benchmarks/weekly.py"],
         )  # fmt: skip
     return 0
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    add_window_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", choices=MODELS, required=True)
-    parser.add_argument("--horizon", type=int, required=True)
-    parser.add_argument("--windows", type=int, required=True)
-    parser.add_argument("--step", type=int, required=True)
-    parser.add_argument("--covariates", default="", help="known:promo,known:price,past:rain,static:brand")
     parser.add_argument("--country", help="public holidays of all series, such as IT, or DE-BY for a part of a country")
-    parser.add_argument("--season", type=int, default=7)
-    parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--max-seconds", type=float, default=1800.0)
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
     return parser.parse_args(argv)
@@ -136,7 +126,7 @@ def forecast_at(trained: Trained, panel: Panel, cutoff: int, *, whole_units: boo
 
 
 def summary(
-    args: argparse.Namespace, trained: Trained, scores: dict[str, Any], predict_seconds: float
+    args: argparse.Namespace, trained: Trained, judged: dict[str, Any], predict_seconds: float
 ) -> dict[str, Any]:
     return {
         "model": args.model,
@@ -151,7 +141,7 @@ def summary(
         "adjustment": {
             name: value for name, value in trained.forecaster.adjustment.as_dict().items() if name != "levels"
         },
-        "metrics": scores,
+        "metrics": judged,
         "train_seconds": round(trained.seconds, 1),
         "predict_seconds": round(predict_seconds, 2),
         "cpu_seconds": round(time.process_time(), 1),

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.accuracy import forecast_at, read_panel
+from benchmarks.runs import scores
 from models.adjustment import combine
-from models.evaluation import average_scores, score_window, window_cutoffs
+from models.evaluation import window_cutoffs
 from models.forecaster import Forecaster
 from models.inference import AT_ONCE, members_of
 from models.panel import Floats, Panel
@@ -77,10 +78,8 @@ def main(argv: list[str]) -> int:
             model=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past, noise=noise, **settings
         )  # fmt: skip
         trained = train(before, config)
-        scores = average_scores(
-            [score_window(forecast_at(trained, panel, c), panel, c, horizon=args.horizon, season=7) for c in cutoffs]
-        )
-        found: dict[str, Any] = {"noise": noise, "wql": round(scores["wql"], 4), "sql": round(scores["sql"], 4)}
+        judged = scores([forecast_at(trained, panel, c) for c in cutoffs], panel, cutoffs, horizon=args.horizon)
+        found: dict[str, Any] = {"noise": noise, "wql": round(judged["wql"], 4), "sql": round(judged["sql"], 4)}
         found["on_purpose"] = on_purpose(trained.forecaster, panel, cutoffs[-1]).summary()
         found["absurd_day"] = absurd_day(trained.forecaster, panel, cutoffs[-1]).summary()
         rows.append(found)

@@ -1,8 +1,10 @@
-"""What every accuracy run leaves behind: its forecasts as a file, and a line in the log when its windows are reported.
+"""What every accuracy run has in common: options that pick its windows, scores, forecasts as a file, a line in the log.
 
-Shared by `benchmarks.accuracy` and `benchmarks.peers`, so that their figures stand side by side.
+Only runs on reported windows are logged. Shared by `benchmarks.accuracy` and `benchmarks.peers`, so that their figures
+stand side by side.
 """
 
+import argparse
 import csv
 import datetime
 import os
@@ -16,13 +18,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models.evaluation import SCORED_LEVELS
+from models.evaluation import SCORED_LEVELS, Scores, average_scores, score_window
 from models.forecast import Forecast
 from models.panel import Panel
 from models.quantiles import interpolate_levels
 
 LOG = Path(__file__).parent / "results" / "log.csv"
 LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
+
+
+def add_window_options(parser: argparse.ArgumentParser) -> None:
+    """The file, its windows and what may be known of them: the same words in every command."""
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--horizon", type=int, required=True)
+    parser.add_argument("--windows", type=int, required=True)
+    parser.add_argument("--step", type=int, required=True)
+    parser.add_argument("--covariates", default="", help="known:promo,known:price,past:rain,static:brand")
+    parser.add_argument("--season", type=int, default=7)
+    parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def scores(forecasts: list[Forecast], panel: Panel, cutoffs: list[int], *, horizon: int, season: int = 7) -> Scores:
+    """The scores of forecasts, one a cutoff, averaged over these windows."""
+    return average_scores(
+        [score_window(f, panel, c, horizon=horizon, season=season) for f, c in zip(forecasts, cutoffs, strict=True)]
+    )
 
 
 def in_whole_units(forecast: Forecast) -> Forecast:

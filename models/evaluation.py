@@ -69,13 +69,18 @@ def score_window(forecast: Forecast, panel: Panel, cutoff: int, *, horizon: int,
 
 def average_scores(rows: list[dict[str, float]]) -> Scores:
     """Mean over windows; `coverage` is the share at or below each level, `below` the share strictly below."""
-    if not rows:
-        raise ValueError("There is no window to score.")
-    flat = {name: _mean([row[name] for row in rows]) for name in rows[0]}
+    flat = average(rows)
     scores: Scores = {name: value for name, value in flat.items() if " " not in name}
     scores["coverage"] = {str(level): flat[f"to {level}"] for level in SCORED_LEVELS}
     scores["below"] = {str(level): flat[f"below {level}"] for level in SCORED_LEVELS}
     return scores
+
+
+def average(rows: list[dict[str, float]]) -> Scores:
+    """Mean over windows of each number, of the windows in which it could be measured; None where there is none."""
+    if not rows:
+        raise ValueError("There is no window to score.")
+    return {name: _mean([row[name] for row in rows]) for name in rows[0]}
 
 
 def _mean(values: list[float]) -> float | None:

@@ -1,7 +1,8 @@
 """Many forecasts at once, streamed: batches are looked up, brought up to date and written one after the other.
 
 Whatever can be wrong with a request is found before the first byte. No connection is held while bytes are sent, and
-no more than one batch is in memory.
+no more than one batch is in memory, beside the items without sales: whether something can be said of those is only known
+once it is said, so they are forecast first.
 """
 
 import asyncio
@@ -15,11 +16,24 @@ from app.forecasts.answers import Ready, answers_of
 from app.forecasts.compute import DEFAULT_HORIZON
 from app.forecasts.formats import Writer, writer
 from app.forecasts.inference import BATCH, Inference
-from app.forecasts.reading import ATTEMPTS, check_version, is_short, stand_in_for_damaged, too_far, unknown_detail
+from app.forecasts.newcomers import of_unsold
+from app.forecasts.reading import (
+    ATTEMPTS,
+    check_version,
+    is_short,
+    stand_in_for_damaged,
+    too_far,
+    unknown_detail,
+    unsold_as_found,
+)
 from app.forecasts.schemas import ForecastQuery, SeriesName, Wanted
 from app.forecasts.store import SIMPLE, Found, Serving, StandIn, Stored
 from app.registry.artifacts import ArtifactDamaged
 from models.forecaster import Forecaster
+
+MOST_UNSOLD = 1_000
+"""Items without sales in one query: each is put together from others before the first byte."""
+Name = tuple[str, str]
 
 
 class Plan(NamedTuple):
@@ -37,7 +51,7 @@ async def forecast_file(inference: Inference, query: ForecastQuery, media_type: 
     wanted = query.wanted()
     plan = await _plan(inference, wanted)
     if query.series is not None:
-        batches = _listed(inference, await _ids(inference, query.series), plan)
+        batches = _listed(inference, await _asked(inference, query.series, plan), plan)
     else:
         batches = _active(inference, query, plan)
     pieces = _written(inference, plan, batches, writer(media_type, wanted.levels))
@@ -71,31 +85,53 @@ async def _plan(inference: Inference, wanted: Wanted) -> Plan:
     raise Problem("unavailable", "What serves changes faster than it can answer; ask again.")
 
 
-async def _ids(inference: Inference, asked: Sequence[SeriesName]) -> list[int]:
-    """The series asked for; a 404 that names every one that has no sales."""
+async def _asked(inference: Inference, asked: Sequence[SeriesName], plan: Plan) -> list[int | Found]:
+    """What is asked for: the ids of series with sales, items without any with their forecasts. A 404 names all others."""
     names = [(one.sku, one.location) for one in asked]
     async with inference.database.reading() as connection:
         ids = await store.ids_of(connection, names)
         missing = [row for row, series_id in enumerate(ids) if series_id is None]
         known = await store.known_of_many(connection, [names[row][0] for row in missing]) if missing else {}
-    if missing:
-        details = [unknown_detail(*names[row], known[names[row][0]]) for row in missing]
+    items = [names[row] for row in missing if known[names[row][0]].is_item and not known[names[row][0]].locations]
+    unsold = await _unsold(inference, list(dict.fromkeys(items)), plan)
+    unknown = {row: unknown_detail(*names[row], known[names[row][0]]) for row in missing if names[row] not in unsold}
+    if unknown:
         errors = [
             {"row": row, "field": "series", "code": "unknown_series", "detail": detail}
-            for row, detail in zip(missing, details, strict=True)
+            for row, detail in unknown.items()
         ]
-        more = f" {len(missing) - 1} more of the series asked for have no sales either." if len(missing) > 1 else ""
-        raise Problem("not_found", details[0] + more, errors=errors)
-    return [series_id for series_id in ids if series_id is not None]
+        more = f" {len(unknown) - 1} more of the series asked for have no sales either." if len(unknown) > 1 else ""
+        raise Problem("not_found", next(iter(unknown.values())) + more, errors=errors)
+    return [unsold[name] if series_id is None else series_id for name, series_id in zip(names, ids, strict=True)]
 
 
-async def _listed(inference: Inference, ids: Sequence[int], plan: Plan) -> AsyncIterator[list[Found]]:
+async def _unsold(inference: Inference, names: Sequence[Name], plan: Plan) -> dict[Name, Found]:
+    """The items without sales of which something can be said, each with its forecast and, in place of an id, a number below 0."""
+    if plan.serving.version == SIMPLE:
+        return {}
+    if len(names) > MOST_UNSOLD:
+        detail = (
+            f"{len(names)} of the series asked for have no sales yet; one query answers {MOST_UNSOLD} such at most."
+        )
+        entry = {"row": None, "field": "series", "code": "too_many_without_sales", "detail": detail}
+        raise Problem("invalid_request", detail, errors=[entry])
+    found: dict[Name, Found] = {}
+    for number, name in enumerate(names, start=1):
+        stored = await of_unsold(inference, *name, version=plan.serving.version, reach=plan.horizon)
+        if stored is not None:
+            found[name] = unsold_as_found(name, stored, plan.serving, series_id=-number)
+    return found
+
+
+async def _listed(inference: Inference, asked: Sequence[int | Found], plan: Plan) -> AsyncIterator[list[Found]]:
     """The series asked for, in that order; one that is deleted meanwhile is left out."""
-    for first in range(0, len(ids), BATCH):
-        part = ids[first : first + BATCH]
+    for first in range(0, len(asked), BATCH):
+        part = asked[first : first + BATCH]
+        ids = [one for one in part if isinstance(one, int)]
         async with inference.database.snapshot() as snapshot:
-            found = await store.look_up_many(await store.planned_anew(snapshot), part, version=plan.serving.version)
-        yield [found[series_id] for series_id in part if series_id in found]
+            sold = await store.look_up_many(await store.planned_anew(snapshot), ids, version=plan.serving.version)
+        found = [sold.get(one) if isinstance(one, int) else one for one in part]
+        yield [one for one in found if one is not None]
 
 
 async def _active(inference: Inference, query: ForecastQuery, plan: Plan) -> AsyncIterator[list[Found]]:

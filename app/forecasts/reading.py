@@ -65,10 +65,15 @@ async def _unsold(inference: Inference, sku: str, location: str, wanted: Wanted,
         raise Problem("unavailable", "The champion is damaged; ask again.") from None
     if stored is None:
         raise await unknown(inference, sku, location)
-    found = Found(
-        0, sku, location, 0, 0, stored.cutoff, serving.champion, serving.version, serving.version_horizon, stored
-    )
+    found = unsold_as_found((sku, location), stored, serving, series_id=0)
     return Current(found, stored, horizon, None)
+
+
+def unsold_as_found(name: tuple[str, str], stored: Stored, serving: store.Serving, *, series_id: int) -> Found:
+    """An item without sales as if it had been looked up, with its fresh forecast."""
+    return Found(
+        series_id, *name, 0, 0, stored.cutoff, serving.champion, serving.version, serving.version_horizon, stored
+    )
 
 
 def is_short(stored: Stored, horizon: int) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.peers.table import write_table
 from benchmarks.peers.task import CODE, PEERS
-from benchmarks.runs import LOG, append_log
+from benchmarks.runs import LOG, add_window_options, append_log
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -38,16 +38,8 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--horizon", type=int, required=True)
-    parser.add_argument("--windows", type=int, required=True)
-    parser.add_argument("--step", type=int, required=True)
-    parser.add_argument("--covariates", default="", help="known:promo,past:rain,static:brand")
+    add_window_options(parser)
     parser.add_argument("--country", help="ISO 3166-1, two letters; its public holidays are known ahead")
-    parser.add_argument("--season", type=int, default=7)
-    parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=500, help="training steps of the networks of neuralforecast")
     parser.add_argument("--peers", default=",".join(PEERS), help=", ".join(PEERS))
     parser.add_argument("--whole-units", action="store_true", help="written and logged forecasts in whole units")

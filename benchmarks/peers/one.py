@@ -19,10 +19,8 @@ import pandas as pd
 from benchmarks.peers.__main__ import parse
 from benchmarks.peers.data import public_holidays, read_data
 from benchmarks.peers.task import CODE, PEERS, Answer, Peer, Task
-from benchmarks.runs import commit, in_whole_units, machine, write_forecasts
-from models.evaluation import average_scores, score_window, window_cutoffs
-from models.forecast import Forecast
-from models.panel import Panel
+from benchmarks.runs import commit, in_whole_units, machine, scores, write_forecasts
+from models.evaluation import window_cutoffs
 
 
 def main(line: Path, argv: list[str]) -> int:
@@ -44,17 +42,12 @@ def main(line: Path, argv: list[str]) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         chosen = whole if args.whole_units else answer.forecasts
         write_forecasts(args.out / f"{args.peers}.parquet", data.panel, cutoffs, chosen)
-    told = {"metrics": scores(answer.forecasts, data.panel, task), "metrics_whole": scores(whole, data.panel, task)}
+    told = {
+        name: scores(forecasts, data.panel, cutoffs, horizon=args.horizon, season=args.season)
+        for name, forecasts in (("metrics", answer.forecasts), ("metrics_whole", whole))
+    }
     line.write_text(json.dumps(described(args, peer, task, answer) | told))
     return 0
-
-
-def scores(forecasts: list[Forecast], panel: Panel, task: Task) -> dict[str, Any]:
-    rows = [
-        score_window(f, panel, c, horizon=task.horizon, season=task.season)
-        for f, c in zip(forecasts, task.cutoffs, strict=True)
-    ]
-    return average_scores(rows)
 
 
 def described(args: argparse.Namespace, peer: Peer, task: Task, answer: Answer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.database.engine import Database
+from app.forecasts import bulk
 from models.inference import predict
 from models.panel import Panel
 from models.training import Trained
@@ -69,10 +70,65 @@ async def test_what_is_not_known_by_anything_stays_not_found(shop: httpx.AsyncCl
     await refused(shop, 404, sku="N-3", model_version=99)
 
 
+async def asked_for(client: httpx.AsyncClient, *skus: str, location: str = "", **options: Any) -> httpx.Response:
+    series = [{"sku": sku, "location": location} for sku in skus]
+    return await client.post("/v1/forecasts/query", json={"series": series, **options})
+
+
+async def test_a_query_answers_items_without_sales_as_the_single_reads_do(shop: httpx.AsyncClient) -> None:
+    assert (await shop.put("/v1/locations", json={"locations": [{"location": "NEW"}]})).status_code == 200
+    await put_items(shop, {"sku": "N-1", "category": "tea"}, {"sku": "N-2", "category": "coffee"})
+    asked = ("N-2", "T-3", "N-1", "T-0", "N-2")
+    for options in ({}, {"period": "week", "horizon": 17}, {"horizon": 21, "model_version": 1}):
+        answer = await asked_for(shop, *asked, **options)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()["forecasts"]
+        assert found == [await forecast(shop, sku, **options) for sku in asked]
+        assert [(one["fallback"] or {}).get("method") for one in found] == [
+            "new_item:siblings", None, "new_item:siblings", None, "new_item:siblings",
+        ]  # fmt: skip
+    there = await asked_for(shop, "N-1", location="NEW")
+    assert there.json()["forecasts"] == [await forecast(shop, "N-1", location="NEW")]
+    everything = await shop.post("/v1/forecasts/query", json={"all": True})
+    assert [one["sku"] for one in everything.json()["forecasts"]] == ["T-0", "T-1", "T-2", "T-3"]
+
+
+async def test_a_query_answers_a_replacement_without_sales(shop: httpx.AsyncClient) -> None:
+    await put_items(shop, {"sku": "NEW", "replaces": "T-2"})
+    answer = await asked_for(shop, "NEW", "T-2")
+    new, old = answer.json()["forecasts"]
+    assert (new["fallback"]["method"], new["model_version"], old["fallback"]) == ("new_item:replaces", None, None)
+    single = await forecast(shop, "NEW")
+    assert {**new, "generated_at": None} == {**single, "generated_at": None}  # it is made anew at every read
+
+
+async def test_a_query_names_every_item_of_which_nothing_can_be_said(shop: httpx.AsyncClient) -> None:
+    await put_items(shop, {"sku": "N-1", "category": "tea"}, {"sku": "N-2", "category": "wine"}, {"sku": "N-3"})
+    answer = await asked_for(shop, "N-1", "N-2", "T-0", "N-3", "N-4")
+    assert answer.status_code == 404
+    problem = answer.json()
+    assert [(error["row"], error["code"]) for error in problem["errors"]] == [(n, "unknown_series") for n in (1, 3, 4)]
+    assert "no sales yet" in problem["errors"][0]["detail"] and "not known" in problem["errors"][2]["detail"]
+    assert (await asked_for(shop, "N-1", location="a place nobody knows")).status_code == 404
+    assert (await asked_for(shop, "N-1", horizon=22)).status_code == 422
+
+
+async def test_a_query_for_too_many_items_without_sales_is_refused(
+    shop: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "MOST_UNSOLD", 2)
+    await put_items(shop, *({"sku": f"N-{n}", "category": "tea"} for n in range(3)))
+    assert (await asked_for(shop, "N-0", "N-1", "N-0")).status_code == 200
+    answer = await asked_for(shop, "N-0", "N-1", "N-2")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["code"] == "too_many_without_sales"
+
+
 async def test_without_a_champion_there_is_nothing_to_mix(client: httpx.AsyncClient) -> None:
     await sell(client, "T-1", trained_quantities(1))
     await put_items(client, {"sku": "T-1", "category": "tea"}, {"sku": "N-1", "category": "tea"})
     await refused(client, 404, sku="N-1")
+    assert (await asked_for(client, "T-1", "N-1")).status_code == 404
 
 
 @pytest.mark.parametrize("gap", [0, 10])

@@ -69,6 +69,9 @@ def test_its_forecasts_are_accepted_and_its_scores_are_the_scorers(
         assert (forecasts.loc[forecasts["sku"] != "sku-2", "0.5"] % 1 == 0).all()  # the short one has a fallback
     else:
         assert result["metrics"] == result["unrounded"]
+    weekly = result["weekly"]
+    assert 0 <= weekly["inside"] <= weekly["covered"] <= 1 and 0 < weekly["wql"] < 1
+    assert weekly["independent"].keys() == weekly.keys() - {"independent"}
     command = [sys.executable, str(scorer), str(data), str(out), "--horizon", "7", "--windows", "3", "--step", "7"]
     judged = subprocess.run([*command, "--end", "2025-05-20"], capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr

@@ -17,11 +17,10 @@ from benchmarks.peers import __main__ as command
 from benchmarks.peers.data import Data, number_holidays, number_texts, read_data
 from benchmarks.peers.features import Features, Rows
 from benchmarks.peers.filled import filled_past, held, simple_forecast
-from benchmarks.peers.one import scores
 from benchmarks.peers.sums import usual_sales
 from benchmarks.peers.table import rendered
 from benchmarks.peers.task import Task
-from benchmarks.runs import in_whole_units, write_forecasts
+from benchmarks.runs import in_whole_units, scores, write_forecasts
 from models.evaluation import window_cutoffs
 from models.panel import Panel
 from tests.models.test_metrics import scored
@@ -240,7 +239,7 @@ def test_scores_and_forecasts_are_those_of_the_public_scorer(tmp_path: Path, sco
     words = [sys.executable, str(scorer), str(path), str(out), "--horizon", "7", "--windows", "3", "--step", "7"]
     judged = subprocess.run(words, capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr
-    theirs, ours = scored(judged.stdout), scores(forecasts, data.panel, task)
+    theirs, ours = scored(judged.stdout), scores(forecasts, data.panel, cutoffs, horizon=7)
     for name in ("mase", "sql", "wape", "wql", "rmsse", "bias"):
         assert ours[name] == pytest.approx(theirs[name], abs=2e-6), name
 
