@@ -77,6 +77,7 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for later calls, and those may want gradients
 def _ranges(horizon: int) -> tuple[Tensor, Tensor]:
     """First and one-past-last memory column of every range that is averaged.
 
@@ -94,6 +95,7 @@ def _ranges(horizon: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _distance(horizon: int) -> Tensor:
     """How far each day ahead is: linear and logarithmic."""
     step_H = torch.arange(1, horizon + 1).float()
