@@ -38,14 +38,12 @@ MOST_CATEGORIES = 20
 def main(argv: list[str]) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
-    panel, known, past = read_panel(args.data, args.covariates, country=args.country)
-    if args.end:
-        panel = panel.until(np.datetime64(args.end))
+    panel, known, past = read_panel(args.data, args.covariates, country=args.country, end=args.end)
     cutoffs = window_cutoffs(panel.days, horizon=args.horizon, windows=args.windows, step=args.step)
     if len(cutoffs) < args.windows:
         print(f"The data holds only {len(cutoffs)} windows.", file=sys.stderr)
         return 1
-    settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.set)}
+    settings = settings_of(args.set)
     config = TrainingConfig(
         model=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past,
         max_seconds=args.max_seconds, **settings,
@@ -83,9 +81,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def read_panel(
-    path: Path, covariates: str, *, country: str | None = None
+    path: Path, covariates: str, *, country: str | None = None, end: str | None = None
 ) -> tuple[Panel, tuple[str, ...], tuple[str, ...]]:
-    """The panel of a file and the names of its known and past covariates; text becomes one flag per category."""
+    """A file's panel up to the day `end`, its known and its past covariates; text becomes one flag per category."""
     frame = pd.read_parquet(path)
     names: dict[str, list[str]] = {"known": [], "past": [], "static": []}
     for item in filter(None, covariates.split(",")):
@@ -101,7 +99,14 @@ def read_panel(
             raise SystemExit(f"--country {country}: {error}") from error
         names["known"] += [name for name in HOLIDAYS if name not in names["known"]]
         names["past"] = [name for name in names["past"] if name not in HOLIDAYS]
+    if end:
+        panel = panel.until(np.datetime64(end))
     return panel, tuple(names["known"]), tuple(names["past"])
+
+
+def settings_of(pairs: list[str]) -> dict[str, Any]:
+    """Fields of the training as they are given to --set: FIELD=VALUE, the value as JSON."""
+    return {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in pairs)}
 
 
 def flags(frame: pd.DataFrame, column: str) -> list[str]:

@@ -19,18 +19,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.accuracy import read_panel
+from benchmarks.accuracy import read_panel, settings_of
 from models.evaluation import SCORED_LEVELS, window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
 from models.inference import answerable, predict
-from models.newcomers import FIRST_WEEKS, OwnDays, launch_factor, launches_of, likeness, of_siblings
+from models.newcomers import FIRST_WEEKS, MOST_SIBLINGS, OwnDays, launch_factor, launches_of, likeness, of_siblings
 from models.panel import Floats, Panel
 from models.quantiles import empirical_quantiles, interpolate_levels
 from models.training import train
 from models.training_config import LEVELS, TrainingConfig
-
-MOST_SIBLINGS = 64  # as in app/forecasts/siblings.py
 
 
 class Losses:
@@ -55,15 +53,13 @@ class Losses:
 def main(argv: list[str]) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
-    panel, known, past = read_panel(args.data, args.covariates, country=args.country)
-    if args.end:
-        panel = panel.until(np.datetime64(args.end))
+    panel, known, past = read_panel(args.data, args.covariates, country=args.country, end=args.end)
     names = attributes_of_items(panel)
     if not names:
         print("No static covariate is the same for each SKU at all of its locations.", file=sys.stderr)
         return 1
     cutoffs = window_cutoffs(panel.days, horizon=FIRST_WEEKS, windows=args.windows, step=FIRST_WEEKS)
-    settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.set)}
+    settings = settings_of(args.set)
     config = TrainingConfig(model=args.model, horizon=FIRST_WEEKS, seed=args.seed, known=known, past=past, **settings)
     skus = np.random.default_rng(args.seed).permutation(sorted(set(panel.skus)))
     losses, started = Losses(), time.perf_counter()

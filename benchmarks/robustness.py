@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.accuracy import forecast_at, read_panel
+from benchmarks.accuracy import forecast_at, read_panel, settings_of
 from benchmarks.runs import scores
 from models.adjustment import combine
 from models.evaluation import window_cutoffs
@@ -66,12 +66,10 @@ class Moves:
 def main(argv: list[str]) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
-    panel, known, past = read_panel(args.data, args.covariates)
-    if args.end:
-        panel = panel.until(np.datetime64(args.end))
+    panel, known, past = read_panel(args.data, args.covariates, end=args.end)
     cutoffs = window_cutoffs(panel.days, horizon=args.horizon, windows=args.windows, step=args.step)
     before = panel.until(panel.start + np.timedelta64(cutoffs[0], "D"))
-    settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in args.set)}
+    settings = settings_of(args.set)
     rows = []
     for noise in args.noise:
         config = TrainingConfig(

@@ -155,9 +155,10 @@ def learn(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Adjustment:
     counts_BHQ = _counts(mixture, weights_M)
     counts = min(equals(counts_BHQ, COUNTS_SHARES))
     quantiles_BHQ = _drawn_to(quantiles_BHQ, counts_BHQ, counts)
-    climatology = max(equals(own_year(capped(mixture.memory_BL), mixture.horizon)[1], CLIMATOLOGY_SHARES))
+    _, usual_BHQ = own_year(capped(mixture.memory_BL), mixture.horizon)
+    climatology = max(equals(usual_BHQ, CLIMATOLOGY_SHARES))
+    quantiles_BHQ = _drawn_to(quantiles_BHQ, usual_BHQ, climatology)
     adjustment = Adjustment(weights_M, counts, climatology)
-    _, quantiles_BHQ = combine(mixture, adjustment)
     calibrated = replace(adjustment, levels_NGQ=_calibrated_levels(quantiles_BHQ, y_BH, mixture.memory_BL))
     rounded = replace(calibrated, whole_units=True)
     found = min(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from models import losses
+from models.adjustment import sells_whole_units
 from models.covariates import FeatureStatistics
 from models.features import Features, compute_features
 from models.networks.network import Network, Output
@@ -69,6 +70,7 @@ class Examples:
 
 
 def examples_of(windows: Windows, target_BH: Tensor, statistics: FeatureStatistics, context_length: int) -> Examples:
+    """What a network with a context of so many days reads in these windows, and is to say of them."""
     features = compute_features(windows, statistics, context_length=context_length)
     return Examples(features, windows.identity_BA, target_BH, _unit(windows.quantity_BM, target_BH))
 
@@ -128,8 +130,7 @@ def window_losses(network: Network, examples: Examples, *, by_maturity: bool = F
 
 def _unit(memory_BM: Tensor, target_BH: Tensor) -> Tensor:
     """1 for a window in which only whole units are sold, else 0."""
-    seen_BX = torch.cat([memory_BM, target_BH], dim=1).nan_to_num(nan=0.0)
-    return (seen_BX == seen_BX.round()).all(dim=1).float()
+    return torch.from_numpy(sells_whole_units(torch.cat([memory_BM, target_BH], dim=1).numpy())).float()
 
 
 def _loss(network: Network, scaled_BH: Tensor, output: Output, weight_BH: Tensor, unit_B: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ Doubles = NDArray[np.float64]
 FIRST_WEEKS = 28
 SETTLED_DAYS = 56
 """Days from its first one on that make a series a sibling; one that began so long after the first of all was launched."""
+MOST_SIBLINGS = 64
+"""The most alike of a newcomer's siblings speak for it."""
 LIKENESS_POWER = 3
 OWN_PRIOR_DAYS = 1.0
 """Days of its own that count as much as what siblings say of a newcomer's level."""

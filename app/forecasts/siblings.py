@@ -10,10 +10,9 @@ import numpy as np
 
 from app.catalog.active import ACTIVE_DAYS
 from app.sales.attributes import attributes_of
-from models.newcomers import FIRST_WEEKS, SETTLED_DAYS, Doubles, Launch, OwnDays, likeness
+from models.newcomers import FIRST_WEEKS, MOST_SIBLINGS, SETTLED_DAYS, Doubles, Launch, OwnDays, likeness
 from models.windows import MEMORY
 
-MOST_SIBLINGS = 64
 MOST_CANDIDATES = 2_000
 MOST_LAUNCHES = 20
 
