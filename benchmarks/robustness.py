@@ -27,7 +27,7 @@ from torch import Tensor
 
 from benchmarks.accuracy import forecast_at, read_panel, settings_of
 from benchmarks.runs import scores
-from models.adjustment import combine
+from models.adjustment import answer
 from models.evaluation import window_cutoffs
 from models.forecaster import Forecaster
 from models.inference import AT_ONCE, members_of
@@ -177,8 +177,8 @@ def _totals(forecaster: Forecaster, panel: Panel, series_B: NDArray[np.int64], c
 
 
 def totals_of(forecaster: Forecaster, windows: Windows) -> Floats:
-    """The sum of the answer's means over the days ahead, (B,), climatology's share included."""
-    mean_BH, _ = combine(members_of(forecaster, windows), forecaster.adjustment)
+    """The sum of the answer's means over the days ahead, (B,): climatology's share and calibration included."""
+    mean_BH, _ = answer(members_of(forecaster, windows), forecaster.adjustment)
     total_B: Floats = mean_BH.sum(axis=1)
     return total_B
 

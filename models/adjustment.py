@@ -1,7 +1,8 @@
 """From the forecasts of members to one: weights, heads, a share of climatology, calibrated levels, whole units.
 
 What is learned here are a few numbers, from windows that the members were not trained on, and kept tame: each step is taken
-only as far as it was seen to pay there. `learn` finds them, `combine` and `finish` apply them.
+only as far as it was seen to pay there. `learn` finds them, `answer` applies them: `combine`, then `finish`, and the mean
+follows the levels.
 
 Shapes: M members, B windows, H horizon, L memory days, Q quantile levels, N segments of series, G stretches of the horizon.
 """
@@ -32,6 +33,9 @@ GOOD_ENOUGH = 1.001
 WEIGHT_STEPS = 120
 CALIBRATION_PRIOR = 3000
 """Days that say the levels are right as they are; with as many observed days a correction is taken by half."""
+
+AREA_Q: Doubles = np.diff([0.0, *(np.array(LEVELS[:-1]) + np.array(LEVELS[1:])) / 2, 1.0])
+"""What each quantile counts in the area under them, which is their mean: straight between levels, flat beyond the outermost."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,14 @@ class Mixture:
     @property
     def horizon(self) -> int:
         return int(self.mean_MBH.shape[2])
+
+
+def answer(mixture: Mixture, adjustment: Adjustment, *, whole_units: bool = True) -> tuple[Floats, Floats]:
+    """Mean (B, H) and quantiles (B, H, Q) as they are answered."""
+    mean_BH, quantiles_BHQ = combine(mixture, adjustment)
+    if adjustment.levels_NGQ is not None:
+        mean_BH = _following(mean_BH, quantiles_BHQ, segments_of(mixture.memory_BL), adjustment.levels_NGQ)
+    return mean_BH, finish(quantiles_BHQ, mixture.memory_BL, adjustment, whole_units=whole_units)
 
 
 def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
@@ -232,6 +244,25 @@ def _at_levels(quantiles_BHQ: Floats, segment_B: NDArray[np.int64], levels_NGQ: 
         for stretch, days in enumerate(_stretches(quantiles_BHQ.shape[1])):
             out_BHQ[rows, days] = interpolate_levels(quantiles_BHQ[rows, days], LEVELS, levels_NGQ[segment, stretch])
     return out_BHQ
+
+
+def _following(mean_BH: Floats, quantiles_BHQ: Floats, segment_B: NDArray[np.int64], levels_NGQ: Doubles) -> Floats:
+    """The mean, moved by as much as reading other levels moves the area under the quantiles.
+
+    Where the mean lies above that area, because sales are sparse and most of it stands beyond the highest level, the rest
+    stays as it was; where it lies below, it moves by the same share. So it cannot fall below zero.
+    """
+    moved_BH = np.zeros(mean_BH.shape)
+    for segment in range(len(SEGMENTS)):
+        rows = np.flatnonzero(segment_B == segment)
+        if not rows.size:
+            continue
+        for stretch, days in enumerate(_stretches(mean_BH.shape[1])):
+            read_QW = interpolate_levels(np.eye(len(LEVELS), dtype=np.float32), LEVELS, levels_NGQ[segment, stretch])
+            moved_BH[rows, days] = quantiles_BHQ[rows, days] @ (read_QW @ AREA_Q - AREA_Q)
+    area_BH = quantiles_BHQ @ AREA_Q
+    share_BH = np.minimum(np.divide(mean_BH, area_BH, out=np.ones_like(moved_BH), where=area_BH > 0), 1.0)
+    return np.maximum(mean_BH + moved_BH * share_BH, 0.0).astype(np.float32)
 
 
 def _stretches(horizon: int) -> list[slice]:

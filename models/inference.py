@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from models.adjustment import Mixture, combine, finish
+from models.adjustment import Mixture, answer
 from models.features import compute_features
 from models.forecast import Forecast
 from models.forecaster import Forecaster, Member
@@ -46,10 +46,7 @@ def predict(
     for first in range(0, panel.series, batch_size):
         series_B = np.arange(first, min(first + batch_size, panel.series))
         mixture = members_of(forecaster, source.windows(series_B, cutoff_S[series_B]))
-        mean_BH, quantiles_BHQ = combine(mixture, forecaster.adjustment)
-        parts.append(
-            (mean_BH, finish(quantiles_BHQ, mixture.memory_BL, forecaster.adjustment, whole_units=whole_units))
-        )
+        parts.append(answer(mixture, forecaster.adjustment, whole_units=whole_units))
     mean_SH, quantiles_SHQ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return Forecast(mean_SH, quantiles_SHQ, forecaster.levels).days(horizon)
 

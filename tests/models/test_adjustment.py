@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from models.adjustment import Adjustment, Mixture, combine, equal_members, finish, learn, loss, sells_whole_units
+from models.adjustment import (
+    Adjustment,
+    Mixture,
+    answer,
+    combine,
+    equal_members,
+    finish,
+    learn,
+    loss,
+    sells_whole_units,
+)
 from models.climatology import capped, own_year
 from models.panel import Floats
 from models.training import train
@@ -107,6 +117,61 @@ def test_levels_that_are_too_narrow_are_spread() -> None:
     assert abs(float((y <= finished[..., LEVELS.index(0.8)]).mean()) - 0.8) < 0.04
     assert loss(finished, y, np.ones(windows, np.float32)) < loss(narrow, y, np.ones(windows, np.float32))
     assert (np.diff(finished, axis=2) >= 0).all()
+
+
+def read_at(levels: Floats | tuple[float, ...]) -> Adjustment:
+    """One member, and the same levels read in every segment and stretch of days."""
+    return Adjustment(np.ones(1), levels_NGQ=np.broadcast_to(np.array(levels), (3, 3, len(LEVELS))))
+
+
+def spread(mean: float, quantiles: Floats) -> Mixture:
+    """One member that says a mean and the same quantiles for every day of one window."""
+    mean_MBH = np.full((1, 1, HORIZON), mean, np.float32)
+    quantiles_MBHQ = np.broadcast_to(quantiles, (1, 1, HORIZON, len(LEVELS))).astype(np.float32)
+    return Mixture(mean_MBH, np.ones_like(mean_MBH), quantiles_MBHQ, np.full((1, MEMORY), 4.5, np.float32))
+
+
+def test_the_mean_goes_where_the_levels_go() -> None:
+    """Evenly spread between 0 and 100: read halfway to the top, the median is 75 and so is the mean."""
+    levels = np.array(LEVELS)
+    mean, quantiles = answer(spread(50.0, 100 * levels), read_at(0.5 + levels / 2))
+    assert quantiles[0, 0, MEDIAN] == pytest.approx(75, abs=0.01)
+    np.testing.assert_allclose(mean, 75, atol=0.3)
+    low, _ = answer(spread(25.0, 100 * levels), read_at(0.5 + levels / 2))
+    np.testing.assert_allclose(low, 25 * 75 / 50, atol=0.3)
+
+
+def test_levels_read_as_they_are_leave_the_mean_to_the_bit() -> None:
+    generator = np.random.default_rng(3)
+    quantiles = np.sort(generator.gamma(0.7, 3.0, (1, 50, HORIZON, len(LEVELS))), axis=3).astype(np.float32)
+    mean = generator.gamma(0.7, 3.0, (1, 50, HORIZON)).astype(np.float32)
+    mixture = Mixture(mean, np.ones_like(mean), quantiles, generator.poisson(0.5, (50, MEMORY)).astype(np.float32))
+    np.testing.assert_array_equal(answer(mixture, read_at(LEVELS))[0], mean[0])
+
+
+def test_a_mean_beyond_the_highest_level_keeps_what_stands_there_and_none_falls_below_zero() -> None:
+    """A series that sells once in 200 days: every level says 0, or all but the highest."""
+    never, rarely = np.zeros(len(LEVELS)), np.where(np.array(LEVELS) < 0.99, 0.0, 2.0)
+    lowest, highest = np.full(len(LEVELS), LEVELS[0]), np.full(len(LEVELS), LEVELS[-1])
+    for levels in (lowest, highest):
+        np.testing.assert_array_equal(answer(spread(0.03, never), read_at(levels))[0], np.float32(0.03))
+    area = 2.0 * (1 - 0.9825)
+    np.testing.assert_allclose(answer(spread(0.2, rarely), read_at(lowest))[0], 0.2 - area, rtol=1e-4)
+    np.testing.assert_allclose(answer(spread(0.2, rarely), read_at(highest))[0], 0.2 - area + 2.0, rtol=1e-4)
+    np.testing.assert_allclose(answer(spread(area / 2, rarely), read_at(lowest))[0], 0.0, atol=1e-7)
+
+
+def test_a_mean_follows_what_held_out_days_taught() -> None:
+    """Forecasts of 100 where 110 were sold: the answer's mean comes along with its quantiles, as far as the days are believed."""
+    windows = 3000
+    y = np.random.default_rng(4).normal(110, 10, (windows, HORIZON)).astype(np.float32) + 0.25
+    mean = np.full((1, windows, HORIZON), 100.25, np.float32)
+    memory = np.full((windows, MEMORY), 100.5, np.float32)
+    mixture = Mixture(mean, np.ones_like(mean), normal(100.25, 10, windows)[None], memory)
+    found = learn(mixture, y, np.ones(windows, np.float32))
+    answered, quantiles = answer(mixture, found)
+    assert 105 < quantiles[..., MEDIAN].mean() < 111
+    assert abs(float(answered.mean() - quantiles[..., MEDIAN].mean())) < 1.5
 
 
 def test_the_loss_is_the_mean_pinball_loss_of_observed_days() -> None:
