@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     training_threads: int = Field(
         1, ge=1, description="CPU threads a training child uses; one core is left to the API by default."
     )
+    device: str = Field(
+        "auto",
+        description="Where networks learn and answer: auto (a GPU when there is one), cpu, cuda, or cuda:1 for the second GPU.",
+    )
     refresh: bool = Field(True, description="Whether the worker recomputes forecasts that are no longer fresh.")
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         "info", description="Least severe level that is logged: debug, info, warning, error, critical."
@@ -112,6 +116,15 @@ class Settings(BaseSettings):
             from models.holidays import place_of
 
             place_of(value)  # its error names the code
+        return value
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_there(cls, value: str) -> str:
+        if value not in ("auto", "cpu"):  # PyTorch, which takes a second to load, is not needed to believe these
+            from models.placement import device_named
+
+            device_named(value)  # its error says what there is
         return value
 
     @property

@@ -28,6 +28,7 @@ from app.registry import routes as registry
 from app.sales import posts_routes as posts
 from app.sales import routes as sales
 from app.sales.places import set_default_country
+from models.placement import device_named
 
 log = structlog.get_logger()
 
@@ -47,7 +48,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         app.state.database = database
         app.state.keys = KeyCache(database, settings.key_cache_seconds)
         app.state.rates = Rates(settings.rate_limit)
-        app.state.inference = Inference(database, settings.artifacts_location)
+        app.state.inference = Inference(database, settings.artifacts_location, device_named(settings.device))
         app.state.rendered = RenderedAnswers()
         prepared = asyncio.create_task(_prepare(app))
         await asyncio.wait([prepared], timeout=settings.pool_timeout_seconds)

@@ -29,6 +29,7 @@ from models.forecast import Forecast
 from models.holidays import HOLIDAYS, place_of, with_holidays
 from models.inference import answerable, predict
 from models.panel import Panel, panel_from_frame
+from models.placement import CPU, NoSuchDevice, Placement, placement_of
 from models.training import Trained, train
 from models.training_config import MODELS, TrainingConfig
 
@@ -48,7 +49,8 @@ def main(argv: list[str]) -> int:
         model=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past,
         max_seconds=args.max_seconds, **settings,
     )  # fmt: skip
-    trained = train(panel.until(panel.start + np.timedelta64(cutoffs[0], "D")), config)
+    seen = panel.until(panel.start + np.timedelta64(cutoffs[0], "D"))
+    trained = train(seen, config, placement=args.device)
     started = time.perf_counter()
     forecasts = [forecast_at(trained, panel, cutoff) for cutoff in cutoffs]
     predict_seconds = time.perf_counter() - started
@@ -63,7 +65,8 @@ def main(argv: list[str]) -> int:
     print(json.dumps(result))
     if not args.end:
         append_log(
-            LOG, result, module="benchmarks.accuracy", argv=argv, libraries=f"torch {torch.__version__}",
+            LOG, result, module="benchmarks.accuracy", argv=argv,
+            libraries=f"torch {torch.__version__}" + ("" if args.device == CPU else f", {args.device.device}"),
             code=["models", "benchmarks/accuracy.py", "benchmarks/runs.py", "benchmarks/weekly.py"],
         )  # fmt: skip
     return 0
@@ -76,8 +79,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--model", choices=MODELS, required=True)
     parser.add_argument("--country", help="public holidays of all series, such as IT, or DE-BY for a part of a country")
     parser.add_argument("--max-seconds", type=float, default=1800.0)
+    parser.add_argument(
+        "--device",
+        type=placement,
+        default=CPU,
+        help="where to train and predict: cpu (the default), cuda, cuda:1, auto",
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
     return parser.parse_args(argv)
+
+
+def placement(name: str) -> Placement:
+    try:
+        return placement_of(name)
+    except NoSuchDevice as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def read_panel(
@@ -154,6 +170,7 @@ def summary(
         "parameters": trained.forecaster.parameters(),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "threads": args.threads,
+        "device": str(args.device.device),
     }
 
 

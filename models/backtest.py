@@ -26,6 +26,7 @@ from models.forecaster import Forecaster
 from models.heldout import days_needed
 from models.inference import predict
 from models.panel import Panel
+from models.placement import CPU, Placement
 from models.progress import Report
 from models.segments import bucket_names, segments
 from models.training import train
@@ -81,7 +82,14 @@ class Scored:
     table: pa.Table
 
 
-def fresh(panel: Panel, config: TrainingConfig, rolling: Rolling, *, report: Report = lambda progress: None) -> Plan:
+def fresh(
+    panel: Panel,
+    config: TrainingConfig,
+    rolling: Rolling,
+    *,
+    report: Report = lambda progress: None,
+    placement: Placement = CPU,
+) -> Plan:
     """Train one network on what precedes the first cutoff, series without a day of it left out; it forecasts every window.
 
     Cutoffs that leave too little history to train on are left out. Raises NoWindow, or what `train` raises.
@@ -97,7 +105,7 @@ def fresh(panel: Panel, config: TrainingConfig, rolling: Rolling, *, report: Rep
         )
     seen = panel.until(_day(panel, cutoffs[0]))
     known = np.flatnonzero(np.isfinite(seen.quantity_ST).any(axis=1))
-    forecaster = train(seen.rows(known), config, report=report).forecaster
+    forecaster = train(seen.rows(known), config, report=report, placement=placement).forecaster
     left_out = [_day(panel, cutoff) for cutoff in asked if cutoff not in cutoffs]
     why = f"fewer than the {needed} days of sales that training needs precede the cutoff" if left_out else ""
     return Plan([Window(cutoff, forecaster, "trained") for cutoff in cutoffs], left_out, why)

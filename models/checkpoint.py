@@ -1,7 +1,8 @@
 """A forecaster as bytes and a readable description, and back again. No pickle: weights are safetensors.
 
-`serialise` gives (weights, description); `deserialise` rebuilds the same forecaster to the bit, strictly: a missing,
-surplus, misshapen or non-finite tensor, or damaged bytes, is a CheckpointError with a sentence. The twin travels along.
+`serialise` gives (weights, description), wherever the networks stand; `deserialise` rebuilds the same forecaster to the bit,
+on the CPU, and strictly: a missing, surplus, misshapen or non-finite tensor, or damaged bytes, is a CheckpointError with a
+sentence. The twin travels along.
 """
 
 from typing import Any
@@ -83,7 +84,7 @@ def _tensors(part: str, forecaster: Forecaster) -> dict[str, Tensor]:
         if member.residuals_HQ is not None and member.residual_mean_H is not None:
             named[f"{prefix}.residuals"] = torch.from_numpy(np.array(member.residuals_HQ))
             named[f"{prefix}.residual_mean"] = torch.from_numpy(np.array(member.residual_mean_H))
-    return {name: value.detach().clone().contiguous() for name, value in named.items()}
+    return {name: value.detach().cpu().clone().contiguous() for name, value in named.items()}
 
 
 def _forecaster(part: str, tensors: dict[str, Tensor], plain: dict[str, Any]) -> Forecaster:

@@ -78,7 +78,7 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # kept for later calls, and those may want gradients
-def _ranges(horizon: int) -> tuple[Tensor, Tensor]:
+def _ranges(horizon: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """First and one-past-last memory column of every range that is averaged.
 
     The trailing spans, the month before this day a year ago, then for each day ahead the week and the four weeks
@@ -91,14 +91,14 @@ def _ranges(horizon: int) -> tuple[Tensor, Tensor]:
             same_day = MEMORY - 1 + ahead - 364
             lows.append(min(max(same_day - half, 0), MEMORY))
             highs.append(min(max(same_day + half + 1, 0), MEMORY))
-    return torch.tensor(lows), torch.tensor(highs)
+    return torch.tensor(lows, device=device), torch.tensor(highs, device=device)
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _distance(horizon: int) -> Tensor:
+def _distance(horizon: int, device: torch.device) -> Tensor:
     """How far each day ahead is: linear and logarithmic."""
-    step_H = torch.arange(1, horizon + 1).float()
+    step_H = torch.arange(1, horizon + 1, device=device).float()
     return torch.stack([step_H / 28.0, torch.log(step_H) / 3.0], dim=1)
 
 
@@ -106,7 +106,7 @@ class _Sums:
     """Sums of quantities, observed days and days with sales over all ranges, and by weekday, in one pass."""
 
     def __init__(self, quantity_BM: Tensor, observed_BM: Tensor, horizon: int) -> None:
-        low_N, high_N = _ranges(horizon)
+        low_N, high_N = _ranges(horizon, quantity_BM.device)
         stacked_B3M = torch.stack([quantity_BM, observed_BM.float(), (quantity_BM > 0).float()], dim=1)
         running_B3M = nn.functional.pad(stacked_B3M.cumsum(dim=2), (1, 0))
         self.total_B3N = running_B3M[:, :, high_N] - running_B3M[:, :, low_N]
@@ -134,7 +134,7 @@ def _ascending(values_BM: Tensor) -> Tensor:
 
 def _pick(ordered_BM: Tensor, count_B: Tensor, levels: tuple[float, ...]) -> Tensor:
     """Empirical quantiles of the largest `count` values of rows in ascending order."""
-    level_F = torch.tensor(levels)
+    level_F = torch.tensor(levels, device=count_B.device)
     at_BF = MEMORY - count_B[:, None] + (count_B[:, None] - 1).clamp(min=0) * level_F
     return ordered_BM.gather(1, at_BF.round().long().clamp(max=MEMORY - 1))
 
@@ -177,7 +177,7 @@ def _static(
     """Level, its past, how often it sells, how long ago it last did, how much of the memory is observed."""
     spans = len(TRAILING_DAYS)
     log_scale_B = (scale_B.log() - statistics.log_scale_centre) / statistics.log_scale_spread
-    day_M = torch.arange(1, MEMORY + 1)
+    day_M = torch.arange(1, MEMORY + 1, device=scaled_BM.device)
     last_sale_B = ((scaled_BM > 0) * day_M).amax(1)
     idle_B = torch.log1p((MEMORY - last_sale_B).float()) / 6.0
     month, year = TRAILING_DAYS.index(28), TRAILING_DAYS.index(364)
@@ -200,7 +200,7 @@ def _ahead(
 ) -> Tensor:
     """For each day ahead: its calendar, its distance, this weekday's usual sales, last year's, known covariates."""
     horizon = sums.horizon
-    weekday_H = torch.arange(horizon) % 7
+    weekday_H = torch.arange(horizon, device=scale_B.device) % 7
     year = TRAILING_DAYS.index(364)
     columns = []
     for weekday_B37 in (sums.weekday_recent_B37, sums.weekday_year_B37):
@@ -216,7 +216,7 @@ def _ahead(
     week = first + 2 * horizon
     seen_BH = sums.seen_BN[:, week : week + horizon] * sums.seen_BN[:, first - 1 : first]
     columns += [day_BH, days_BH, week_BH, weeks_BH, change_BH * seen_BH, seen_BH]
-    distance_HF = _distance(horizon)
+    distance_HF = _distance(horizon, scale_B.device)
     calendar_BHC = torch.cat([calendar_BHC[..., : ANNUAL.start], calendar_BHC[..., ANNUAL] * statistics.annual], dim=2)
     return torch.cat(
         [

@@ -20,6 +20,7 @@ from models.adjustment import sells_whole_units
 from models.covariates import FeatureStatistics
 from models.features import Features, compute_features
 from models.networks.network import Network, Output
+from models.placement import CPU, Placement, compiled
 from models.sampling import WindowSampler
 from models.windows import Windows, WindowSource
 
@@ -38,6 +39,7 @@ class NonFiniteLoss(ValueError):
 
 
 KeyOf = Callable[[int], tuple[str, str]]
+Decode = Callable[[Features, Tensor], Output]
 
 
 @dataclass(frozen=True)
@@ -65,26 +67,42 @@ class Examples:
 
     def days(self, picked: Tensor) -> "Examples":
         """Some of the days ahead only: the decoder answers each by itself."""
+        picked = picked.to(self.target_BH.device)
         features = replace(self.features, ahead_BHF=self.features.ahead_BHF[:, picked])
         return replace(self, features=features, target_BH=self.target_BH[:, picked])
 
 
 def examples_of(windows: Windows, target_BH: Tensor, statistics: FeatureStatistics, context_length: int) -> Examples:
-    """What a network with a context of so many days reads in these windows, and is to say of them."""
+    """What a network with a context of so many days reads in these windows, and is to say of them.
+
+    Windows and targets come from the CPU and move to the device of the statistics here.
+    """
+    device = statistics.annual.device
+    unit_B, windows = _unit(windows.quantity_BM, target_BH).to(device), windows.to(device)
     features = compute_features(windows, statistics, context_length=context_length)
-    return Examples(features, windows.identity_BA, target_BH, _unit(windows.quantity_BM, target_BH))
+    return Examples(features, windows.identity_BA, target_BH.to(device), unit_B)
 
 
 class Fit:
     """A network while it learns. `averaged` is the exponential moving average of its weights: the one to keep.
 
-    From scratch the average forgets the random start quickly; with `keep_start` it moves away from it slowly.
+    From scratch the average forgets the random start quickly; with `keep_start` it moves away from it slowly. The network
+    stands on the placement's device already.
     """
 
     def __init__(
-        self, network: Network, schedule: Schedule, *, decay: float = EMA_DECAY, keep_start: bool = False
+        self,
+        network: Network,
+        schedule: Schedule,
+        *,
+        decay: float = EMA_DECAY,
+        keep_start: bool = False,
+        placement: Placement = CPU,
     ) -> None:
-        self.network = network
+        self.network, self.placement = network, placement
+        self.decode: Decode = network.decode
+        if network.config.architecture != "lstm":  # torch.compile leaves recurrent layers as they are
+            self.decode = compiled(network.decode, placement, steps=schedule.total_steps)
         self.averaged = copy.deepcopy(network).requires_grad_(False)
         self.schedule, self.decay, self.keep_start = schedule, decay, keep_start
         self.steps = 0
@@ -98,7 +116,9 @@ class Fit:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.at(self.steps)
-        loss_B, weight_B = window_losses(self.network, examples, by_maturity=by_maturity)
+        with torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.mixed):
+            output = self.decode(examples.features, examples.identity_BA)
+        loss_B, weight_B = losses_of(output, self.network, examples, by_maturity=by_maturity)
         if not torch.isfinite(loss_B).all():
             raise NonFiniteLoss(_non_finite(loss_B, key_of))
         loss = (loss_B * weight_B).sum() / weight_B.sum().clamp(min=1e-9)
@@ -118,9 +138,10 @@ class Fit:
             torch._foreach_lerp_(averaged, current, 1.0 - min(self.decay, ramp))
 
 
-def window_losses(network: Network, examples: Examples, *, by_maturity: bool = False) -> tuple[Tensor, Tensor]:
+def losses_of(
+    output: Output, network: Network, examples: Examples, *, by_maturity: bool = False
+) -> tuple[Tensor, Tensor]:
     """The loss of each window in scaled units, and its weight: its series' times the share of its days observed."""
-    output: Output = network.decode(examples.features, examples.identity_BA)
     scaled_BH = (examples.target_BH / output.scale_B[:, None]).clamp(max=LARGEST_TARGET)
     weight_BH = losses.day_weights(examples.target_BH, by_maturity=by_maturity)
     weight_B = losses.window_weights(output.error_B, network.statistics.error_mean, output.scale_B)
@@ -171,7 +192,8 @@ def fit_statistics(
     span = end - int(seen_T.argmax()) if seen_T.any() else 0
     statistics.annual.fill_(float(span >= FULL_SEASONS))
     series_B, cutoff_B = sampler.draw(2048, rng)
-    features = compute_features(source.windows(series_B, cutoff_B), statistics, context_length=source.context_length)
+    windows = source.windows(series_B, cutoff_B).to(statistics.annual.device)
+    features = compute_features(windows, statistics, context_length=source.context_length)
     log_scale_B, error_B = features.scale_B.log(), features.error_B * features.scale_B
     sound_B = torch.isfinite(log_scale_B) & torch.isfinite(error_B)
     if int(sound_B.sum()) > 1:

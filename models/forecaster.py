@@ -8,6 +8,7 @@ Shapes: M members, H horizon, Q quantile levels, N rows of dependence.
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.adjustment import Adjustment
@@ -15,6 +16,7 @@ from models.cleaning import Cleaned
 from models.identities import Identities
 from models.networks.network import Network
 from models.panel import Floats, Panel
+from models.placement import device_of
 from models.training_config import LEVELS, ResolvedConfig
 from models.windows import MEMORY, WindowSource
 
@@ -80,6 +82,18 @@ class Forecaster:
     def context_days(self) -> int:
         """How many days up to the cutoff a prediction reads; older ones change nothing."""
         return MEMORY
+
+    @property
+    def device(self) -> torch.device:
+        """Where its networks stand."""
+        return device_of(self.members[0].network)
+
+    def to(self, device: torch.device) -> "Forecaster":
+        """Itself, its networks and its twin's moved to a device."""
+        for one in (self, self.twin):
+            for member in one.members if one is not None else ():
+                member.network.to(device)
+        return self
 
     def source(self, panel: Panel, *, cleaned: Cleaned | None = None) -> WindowSource:
         """The panel, ready to cut this forecaster's windows out of it. To learn from it, clean it before."""

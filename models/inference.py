@@ -70,12 +70,14 @@ def predict_members(
 
 
 def members_of(forecaster: Forecaster, windows: Windows) -> Mixture:
-    """The members' forecasts of one batch of windows, in units, without gradients.
+    """The members' forecasts of one batch of windows, in units, without gradients; the batch moves to their device once.
 
     Members share their features' constants, so features are computed once for each length of context.
     """
     features = {}
     said = []
+    memory_BL = windows.quantity_BM.numpy()
+    windows = windows.to(forecaster.device)
     with torch.inference_mode():
         for member in forecaster.members:
             length, network = member.config.context_length, member.network
@@ -85,15 +87,15 @@ def members_of(forecaster: Forecaster, windows: Windows) -> Mixture:
                 features[length] = compute_features(windows, network.statistics, context_length=length)
             said.append(in_units(member, network.decode(features[length], windows.identity_BA)))
     mean_MBH, dispersion_MBH, quantiles_MBHQ = (np.stack(columns) for columns in zip(*said, strict=True))
-    return Mixture(mean_MBH, dispersion_MBH, quantiles_MBHQ, windows.quantity_BM.numpy())
+    return Mixture(mean_MBH, dispersion_MBH, quantiles_MBHQ, memory_BL)
 
 
 def in_units(member: Member, output: Output) -> tuple[Floats, Floats, Floats]:
     """An output back in units sold: mean, dispersion, quantiles. A point head's are its validation residuals around the point."""
-    scale_B11 = output.scale_B.numpy()[:, None, None]
-    point_BH, dispersion_BH = output.mean_BH.numpy(), output.dispersion_BH.numpy()
+    scale_B11 = output.scale_B.cpu().numpy()[:, None, None]
+    point_BH, dispersion_BH = output.mean_BH.cpu().numpy(), output.dispersion_BH.cpu().numpy()
     if output.quantiles_BHQ is not None:
-        quantiles_BHQ = np.maximum(output.quantiles_BHQ.numpy(), 0.0) * scale_B11
+        quantiles_BHQ = np.maximum(output.quantiles_BHQ.cpu().numpy(), 0.0) * scale_B11
         return point_BH * scale_B11[:, 0], dispersion_BH, quantiles_BHQ
     if member.residuals_HQ is None or member.residual_mean_H is None:
         raise ValueError("This network has a point head and no residuals; its quantiles are unknown.")

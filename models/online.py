@@ -21,6 +21,7 @@ from models.fitting import Fit, Schedule, examples_of
 from models.forecaster import Forecaster
 from models.heldout import judge
 from models.panel import Panel
+from models.placement import own_randomness, placement_on
 from models.progress import Clock, Report
 from models.sampling import WindowSampler, shorten_some
 from models.training import Trained, cleaned_for
@@ -54,7 +55,7 @@ class UpdateConfig:
 def update(
     forecaster: Forecaster, panel: Panel, *, config: UpdateConfig | None = None, report: Report = lambda p: None
 ) -> Trained:
-    """A new forecaster that has learned from the days since `forecaster.trained_until`, with its metrics.
+    """A new forecaster that has learned from the days since `forecaster.trained_until`, with its metrics; on its device.
 
     `metrics` holds "model", "parent" and the baselines on the same held-out windows. Raises NothingNew when no day
     has come in since, NonFiniteLoss or TimeLimitReached as a training does.
@@ -68,7 +69,7 @@ def update(
     last = last_complete_day(panel)
     cleaned = cleaned_for(forecaster.config, panel)
     split, cutoffs = held_out_windows(panel, last, forecaster.horizon, panel.day_index(parent_twin.trained_until))
-    with torch.random.fork_rng(devices=[]):
+    with own_randomness(forecaster.device):
         twin = continued(parent_twin, panel, settings, end=split, clock=clock, part=(0.0, 0.4), cleaned=cleaned)
         clock.tell("judging", 0.4)
         seen = panel.until(panel.start + np.timedelta64(last, "D"))
@@ -115,6 +116,7 @@ def continued(
 ) -> Forecaster:
     """A copy of a forecaster, trained on with days before the day index `end`. No later day is read."""
     source = forecaster.source(panel, cleaned=cleaned)
+    placement = placement_on(forecaster.device)
     learned = panel.day_index(forecaster.trained_until)
     newest = max(min(end - 1 - NEWEST_DAYS, learned), 0)
     samplers = [
@@ -130,6 +132,7 @@ def continued(
             Schedule(config.learning_rate, config.steps, warmup_steps=5),
             decay=config.decay,
             keep_start=True,
+            placement=placement,
         )
         rng = np.random.default_rng(config.seed)
         torch.manual_seed(config.seed)

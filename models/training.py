@@ -20,12 +20,13 @@ import torch
 from models.adjustment import equal_members
 from models.cleaning import Cleaned, Findings, clean, nothing_found
 from models.dependence import usual_dependence
-from models.fitting import Examples, Fit, Schedule, examples_of, fit_statistics, window_losses
+from models.fitting import Examples, Fit, Schedule, examples_of, fit_statistics, losses_of
 from models.forecaster import Forecaster, Member
 from models.heldout import NotEnoughHistory, hold_out, judge
 from models.identities import Identities, identities_of
 from models.networks.network import Network
 from models.panel import Panel
+from models.placement import CPU, Placement, own_randomness
 from models.progress import Clock, Part, Report
 from models.sampling import WindowSampler, shorten_some
 from models.training_config import STEPS_PER_EPOCH, ResolvedConfig, TrainingConfig
@@ -52,8 +53,14 @@ class Trained:
     findings: Findings
 
 
-def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progress: None) -> Trained:
-    """Train one forecaster, of one network or of several, on all series of the panel.
+def train(
+    panel: Panel,
+    config: TrainingConfig,
+    *,
+    report: Report = lambda progress: None,
+    placement: Placement = CPU,
+) -> Trained:
+    """Train one forecaster, of one network or of several, on all series of the panel; its networks stay on the device.
 
     `report` is called about twice a second and after every epoch; an exception it raises ends the training.
     Raises ConfigError, NotEnoughHistory, NonFiniteLoss (all ValueErrors with a sentence) or TimeLimitReached.
@@ -65,8 +72,8 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
     cleaned = cleaned_for(members[0], panel)
     clock = Clock(config.max_seconds, members[0].epochs, report)
     pairs = validation_pairs(panel, held_out, horizon, np.random.default_rng(config.seed + 1))
-    with torch.random.fork_rng(devices=[]):
-        course = Course(panel, members, end=held_out.split, cleaned=cleaned)
+    with own_randomness(placement.device):
+        course = Course(panel, members, end=held_out.split, cleaned=cleaned, placement=placement)
         fitted = fit_twins(course, pairs, clock.part("training", 0.6))
         twin = _forecaster(panel, [one.member() for one in fitted], course.identities, until=held_out.split - 1)
         _set_residuals(twin, course.source, pairs)
@@ -75,7 +82,7 @@ def train(panel: Panel, config: TrainingConfig, *, report: Report = lambda progr
         metrics = judge(twin, panel, held_out.cutoffs)
         if any(one.cut_short() for one in fitted):
             metrics["note"] += TIME_NOTE
-        whole = Course(panel, members, end=panel.days, cleaned=cleaned)
+        whole = Course(panel, members, end=panel.days, cleaned=cleaned, placement=placement)
         networks = refit(whole, [one.steps for one in fitted], clock.part("refitting", 0.35, begin=0.65))
     refitted = [replace(m, network=network) for m, network in zip(twin.members, networks, strict=True)]
     forecaster = _forecaster(panel, refitted, whole.identities, until=panel.days - 1)
@@ -102,10 +109,16 @@ class Course:
     """
 
     def __init__(
-        self, panel: Panel, members: list[ResolvedConfig], *, end: int, cleaned: Cleaned | None = None
+        self,
+        panel: Panel,
+        members: list[ResolvedConfig],
+        *,
+        end: int,
+        cleaned: Cleaned | None = None,
+        placement: Placement = CPU,
     ) -> None:
         first = members[0]
-        self.end = end
+        self.end, self.placement = end, placement
         self.identities: Identities = identities_of(panel)
         self.source = WindowSource(
             panel,
@@ -128,9 +141,11 @@ class Course:
                 network.statistics.load_state_dict(statistics.state_dict())
 
     def _fresh(self, config: ResolvedConfig) -> Fit:
+        """Made on the CPU whatever the device is: a seed means the same start everywhere."""
         torch.manual_seed(config.seed)
-        network = Network(config, sizes=self.identities.sizes)
-        return Fit(network, Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH))
+        network = Network(config, sizes=self.identities.sizes).to(self.placement.device)
+        schedule = Schedule(config.learning_rate, config.epochs * STEPS_PER_EPOCH)
+        return Fit(network, schedule, placement=self.placement)
 
     def step(self, fits: list[Fit]) -> float:
         """One step of some of the networks, all on the same windows; their mean loss."""
@@ -238,7 +253,8 @@ def validation_loss(network: Network, examples: list[Examples]) -> float:
     total, weight = 0.0, 0.0
     with torch.inference_mode():
         for part in examples:
-            loss_B, weight_B = window_losses(network, part)
+            output = network.decode(part.features, part.identity_BA)
+            loss_B, weight_B = losses_of(output, network, part)
             total += float((loss_B * weight_B).sum())
             weight += float(weight_B.sum())
     return total / max(weight, 1e-9)

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from models.cleaning import Cleaned
 from models.fitting import NonFiniteLoss
 from models.heldout import HeldOut, hold_out
 from models.panel import Panel
+from models.placement import CPU, Placement, own_randomness
 from models.progress import Clock, Progress, Report
 from models.training import Course, cleaned_for, fit_twins, training_windows
 from models.training_config import RANGES, ResolvedConfig, TrainingConfig
@@ -98,6 +98,7 @@ def tune(
     done: Sequence[Trial] = (),
     keep: Callable[[Trial], None] = lambda trial: None,
     report: Report = lambda progress: None,
+    placement: Placement = CPU,
 ) -> Tuned:
     """Try settings around those of `config`, going on from the trials `done`; `keep` gets each trial as it ends.
 
@@ -106,10 +107,10 @@ def tune(
     """
     around = _tried_as(config)
     trials = list(done)
-    setting = _Setting.of(panel, around)
+    setting = _Setting.of(panel, around, replace(placement, compiled=False))  # each trial is another kind of network
     space = search_space(config)
     deadline = time.monotonic() + budget.timeout_s - sum(trial.seconds for trial in done)
-    with torch.random.fork_rng(devices=[]):
+    with own_randomness(placement.device):
         while len(trials) < budget.trials and time.monotonic() < deadline:
             running = _Running(trials, space, budget, deadline=deadline, report=report, seed=config.seed)
             trials.append(running.run(setting, around))
@@ -171,13 +172,14 @@ class _Setting:
     held_out: HeldOut
     pairs: tuple[Index, Index]
     cleaned: Cleaned | None
+    placement: Placement
 
     @classmethod
-    def of(cls, panel: Panel, config: ResolvedConfig) -> "_Setting":
+    def of(cls, panel: Panel, config: ResolvedConfig, placement: Placement) -> "_Setting":
         held_out = hold_out(panel, horizon=config.horizon)
         training_windows(panel, horizon=config.horizon, end=held_out.split)
         pairs = validation_pairs(panel, held_out, config.horizon, np.random.default_rng(config.seed + 1))
-        return cls(panel, held_out, pairs, cleaned_for(config, panel))
+        return cls(panel, held_out, pairs, cleaned_for(config, panel), placement)
 
 
 class _Running:
@@ -208,7 +210,8 @@ class _Running:
         clock = Clock(math.inf, config.epochs, self._told)
         try:
             self._told(Progress(0.0, 0, config.epochs, None, None, None, ""))
-            course = Course(setting.panel, [config], end=setting.held_out.split, cleaned=setting.cleaned)
+            end, cleaned = setting.held_out.split, setting.cleaned
+            course = Course(setting.panel, [config], end=end, cleaned=cleaned, placement=setting.placement)
             fit_twins(course, setting.pairs, clock.part("tuning", 1.0))
         except (_Pruned, _OutOfTime):
             state = "pruned"

@@ -12,6 +12,7 @@ from models.forecaster import Forecaster, Member
 from models.heldout import HeldOut, NotEnoughHistory
 from models.inference import predict_members
 from models.panel import Floats, Panel
+from models.placement import device_of
 from models.quantiles import empirical_quantiles
 from models.training_config import LEVELS
 from models.windows import MEMORY, Index, WindowSource, take_days
@@ -61,9 +62,9 @@ def set_residuals(member: Member, source: WindowSource, series_B: Index, cutoff_
     """Quantiles and mean of (sales - point) / scale for each day ahead; a day never observed takes those of all."""
     member.network.eval()
     with torch.inference_mode():
-        output = member.network(source.windows(series_B, cutoff_B))
-    scale_B1 = output.scale_B.numpy()[:, None]
-    residual_BH = source.targets(series_B, cutoff_B).numpy() / scale_B1 - output.mean_BH.numpy()
+        output = member.network(source.windows(series_B, cutoff_B).to(device_of(member.network)))
+    scale_B1 = output.scale_B.cpu().numpy()[:, None]
+    residual_BH = source.targets(series_B, cutoff_B).numpy() / scale_B1 - output.mean_BH.cpu().numpy()
     by_day_HQ = empirical_quantiles(residual_BH.T.copy(), LEVELS)
     overall_Q = empirical_quantiles(residual_BH.reshape(1, -1), LEVELS)[0]
     member.residuals_HQ = np.where(np.isnan(by_day_HQ), overall_Q, by_day_HQ)

@@ -8,7 +8,7 @@ C calendar columns, T days.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -45,6 +45,10 @@ class Windows:
     past_BKL: Tensor
     calendar_BPC: Tensor
     identity_BA: Tensor
+
+    def to(self, device: torch.device) -> "Windows":
+        """The same windows on a device; these themselves where they are there already."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in (f.name for f in fields(self))})
 
     def shortened(self, days: int) -> "Windows":
         """The same windows with a context that begins so many days later."""

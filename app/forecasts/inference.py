@@ -19,6 +19,7 @@ from app.forecasts.newcomers import in_place_of_few_days
 from app.forecasts.store import SIMPLE, Found, Stored
 from app.forecasts.weights import Weights
 from app.sales.panel import read_context
+from models.placement import CPU
 from models.windows import MEMORY
 
 T = TypeVar("T")
@@ -29,9 +30,9 @@ BATCH = 512
 class Inference:
     """The one place of a process that computes forecasts."""
 
-    def __init__(self, database: Database, artifacts: str) -> None:
+    def __init__(self, database: Database, artifacts: str, device: torch.device = CPU.device) -> None:
         self.database = database
-        self.weights = Weights(database, artifacts)
+        self.weights = Weights(database, artifacts, device)
         self.refreshed_state: tuple[int | None, ...] | None = None
         """The state of the data at which the last refresh of everything ended (see refresh.py)."""
         self._thread = ThreadPoolExecutor(1, "inference", initializer=torch.set_num_threads, initargs=(1,))

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 
 import structlog
+import torch
 
 from app.database.engine import Database, begun
 from app.errors import Problem
@@ -30,11 +31,11 @@ NOTE_SECONDS = 3600.0
 
 
 class Weights:
-    """The forecasters of versions, loaded once and verified."""
+    """The forecasters of versions, loaded once and verified, on the device that answers."""
 
-    def __init__(self, database: Database, location: str) -> None:
+    def __init__(self, database: Database, location: str, device: torch.device) -> None:
         self._database = database
-        self._location = location
+        self._location, self._device = location, device
         self._loaded: OrderedDict[int, Forecaster] = OrderedDict()
         self._noted: dict[int, float] = {}
         self._lock = asyncio.Lock()
@@ -54,7 +55,7 @@ class Weights:
     async def find_serving(self) -> None:
         """Load the champion; where it is damaged, settle what stands in for it: a former champion or a simple method."""
         async with self._lock:
-            serving = await serving_version(self._database, self._location, self._loaded)
+            serving = await serving_version(self._database, self._location, self._loaded, device=self._device)
             if serving.version is not None and serving.forecaster is not None:
                 self._remember(serving.version, serving.forecaster)
             self.stand_in, self._look_at = None, math.inf
@@ -95,6 +96,6 @@ class Weights:
             raise Problem("not_found", f"There is no version {version}.")
         if artifact.removed_at is not None:
             raise ArtifactMissing(f"The weights of version {version} were removed on {artifact.removed_at:%Y-%m-%d}.")
-        forecaster = await asyncio.to_thread(load_forecaster, self._location, artifact.sha256)
+        forecaster = await asyncio.to_thread(load_forecaster, self._location, artifact.sha256, self._device)
         log.info("weights_loaded", version=version, parameters=forecaster.parameters())
         return forecaster

@@ -17,6 +17,7 @@ from models.backtest import Plan, Rolling, Scored, fresh, of_version, run, summa
 from models.baselines import BASELINES
 from models.errors_by_part import TABLE
 from models.panel import Panel
+from models.placement import CPU, Placement
 from models.progress import Progress, Report, TimeLimitReached
 
 TRAINING_SHARE = 0.8
@@ -30,7 +31,13 @@ NOTES = {
 }
 
 
-def backtested(task: dict[str, Any], panel: Panel, judged: tuple[int, str] | None, report: Report) -> dict[str, Any]:
+def backtested(
+    task: dict[str, Any],
+    panel: Panel,
+    judged: tuple[int, str] | None,
+    report: Report,
+    placement: Placement = CPU,
+) -> dict[str, Any]:
     """Run the backtest that a task asks for and save its table; the job's result.
 
     Raises NoWindow, TimeLimitReached, what a training raises, or the Problem of a damaged artifact or store.
@@ -39,9 +46,9 @@ def backtested(task: dict[str, Any], panel: Panel, judged: tuple[int, str] | Non
     request = task["request"]
     rolling = Rolling(request["horizon"], request["windows"], request["step"])
     if judged is None:
-        plan = fresh(panel, training_config(request, panel), rolling, report=clock.training)
+        plan = fresh(panel, training_config(request, panel), rolling, report=clock.training, placement=placement)
     else:
-        forecaster = load_forecaster(task["artifacts"], judged[1])
+        forecaster = load_forecaster(task["artifacts"], judged[1], placement.device)
         panel = panel_for(forecaster, panel)
         plan = of_version(forecaster, panel, rolling)
     scored: list[Scored] = []

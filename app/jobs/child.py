@@ -39,6 +39,7 @@ from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory, compare
 from models.online import NothingNew, UpdateConfig, update
 from models.panel import Panel
+from models.placement import NoSuchDevice, Placement, placement_of
 from models.progress import Progress, Report, TimeLimitReached
 from models.training import Trained, train
 from models.training_config import ConfigError, TrainingConfig
@@ -54,6 +55,16 @@ OUT_OF_MEMORY = (
     "The training ran out of memory; a shorter context, a smaller batch or a machine with more of it will help."
 )
 TORCH_WITHOUT_MEMORY = "can't allocate memory"
+
+FORESEEN: dict[type[Exception], str] = {
+    NotEnoughHistory: "not_trainable",
+    NoWindow: "not_trainable",
+    NonFiniteLoss: "not_trainable",
+    ConfigError: "not_trainable",
+    TimeLimitReached: "time_limit",
+    NoSuchDevice: "training_died",
+}
+"""What a failed job is called by the error that ended its work; the error says the rest."""
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -106,12 +117,11 @@ def last_word(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return work(task, tell)
     except NothingNew as error:
         return {"type": "nothing_new", "detail": str(error)}
-    except (NotEnoughHistory, NoWindow, NonFiniteLoss, ConfigError) as error:
-        return _failed("not_trainable", str(error))
-    except TimeLimitReached as error:
-        return _failed("time_limit", str(error))
+    except tuple(FORESEEN) as error:
+        return _failed(FORESEEN[type(error)], str(error))
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and TORCH_WITHOUT_MEMORY not in str(error):
+        out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not out_of_memory and TORCH_WITHOUT_MEMORY not in str(error):
             raise
         return _failed("training_died", OUT_OF_MEMORY)
     except Problem as problem:
@@ -125,18 +135,18 @@ def _failed(code: str, detail: str) -> dict[str, Any]:
 
 def work(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
     """Train, update or backtest on all sales, and save what came of it; the last word about it."""
-    report = reporter(tell)
+    report, placement = reporter(tell), placement_of(task["device"])
     report(Progress(0.0, 0, 0, None, None, None, "reading"))
     reading = asyncio.run(_read(task))
     if reading.data is None:
         raise NotEnoughHistory("There are no sales to learn from; post some first.")
     if task["kind"] == "backtest":
-        return {"type": "backtested", "result": backtested(task, reading.data.panel, reading.judged, report)}
+        return {"type": "backtested", "result": backtested(task, reading.data.panel, reading.judged, report, placement)}
     tuning: dict[str, Any] | None = None
     if task["kind"] == "update":
-        trained = _update(task, reading.data.panel, reading.champion, report)
+        trained = _update(task, reading.data.panel, reading.champion, report, placement)
     elif task["request"].get("tune") is None:
-        trained = _train(task, reading.data.panel, reading.champion, report)
+        trained = _train(task, reading.data.panel, reading.champion, report, placement)
     else:
         panel, champion = reading.data.panel, reading.champion
         trained, tuning = tuned(
@@ -145,7 +155,8 @@ def work(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
             panel,
             keep=lambda trial: tell({"type": "trial", "trial": trial}),
             report=report,
-            train=lambda config, told: _train(task, panel, champion, told, config),
+            train=lambda config, told: _train(task, panel, champion, told, placement, config=config),
+            placement=placement,
         )
     candidate = described(_saved(task, reading.data, reading.champion, trained))
     return {"type": "trained", "candidate": candidate, "tuning": tuning}
@@ -164,32 +175,36 @@ def _train(
     panel: Panel,
     champion: Champion | None,
     report: Report,
+    placement: Placement,
+    *,
     config: TrainingConfig | None = None,
 ) -> Trained:
     """A new network, as asked for or as tuning found best, and its metrics beside the champion's on the same windows."""
-    trained = train(panel, config or training_config(task["request"], panel), report=report)
+    trained = train(panel, config or training_config(task["request"], panel), report=report, placement=placement)
     last = trained.history[-1]
     epochs = len(trained.history)
     report(Progress(1.0, epochs, epochs, last["loss"], last["validation"], None, "comparing"))
-    rival = None if champion is None else _scored_champion(task["artifacts"], champion)
+    rival = None if champion is None else _scored_champion(task["artifacts"], champion, placement)
     if rival is None:
         return trained
     return replace(trained, metrics=compare(trained.forecaster, trained.metrics, panel_for(rival, panel), rival))
 
 
-def _scored_champion(artifacts: str, champion: Champion) -> Forecaster | None:
+def _scored_champion(artifacts: str, champion: Champion, placement: Placement) -> Forecaster | None:
     """The champion, None when its artifact is damaged: the new version is then judged by the baselines, and says so."""
     try:
-        return load_forecaster(artifacts, champion.sha256)
+        return load_forecaster(artifacts, champion.sha256, placement.device)
     except ArtifactDamaged as damage:
         log.warning("champion_not_scored", version=champion.version, detail=damage.detail)
         return None
 
 
-def _update(task: dict[str, Any], panel: Panel, champion: Champion | None, report: Report) -> Trained:
+def _update(
+    task: dict[str, Any], panel: Panel, champion: Champion | None, report: Report, placement: Placement
+) -> Trained:
     if champion is None:
         raise Problem("conflict", "There is no champion to update; train one first.")
-    parent = load_forecaster(task["artifacts"], champion.sha256)
+    parent = load_forecaster(task["artifacts"], champion.sha256, placement.device)
     config = UpdateConfig(seed=task["request"]["seed"], max_seconds=task["request"]["max_seconds"])
     return update(parent, panel_for(parent, panel), config=config, report=report)
 

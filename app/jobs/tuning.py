@@ -11,6 +11,7 @@ from typing import Any
 
 from app.jobs.task import Reading, training_config
 from models.panel import Panel
+from models.placement import Placement
 from models.progress import Progress, Report, TimeLimitReached
 from models.training import Trained
 from models.training_config import TrainingConfig
@@ -31,6 +32,7 @@ def tuned(
     keep: Callable[[dict[str, Any]], None],
     report: Report,
     train: Train,
+    placement: Placement,
 ) -> tuple[Trained, dict[str, Any]]:
     """Try, then train the winner with `train`; what was trained, and what was found as plain JSON.
 
@@ -45,6 +47,7 @@ def tuned(
         done=reading.trials,
         keep=lambda trial: keep(asdict(trial)),
         report=lambda progress: report(_scaled(progress, 0.0, TUNING_SHARE)),
+        placement=placement,
     )
     spent = time.monotonic() - started
     limit: float = request["max_seconds"]

@@ -128,6 +128,7 @@ class Worker:
             "database_url": self._database_url,
             "artifacts": self._settings.artifacts_location,
             "threads": self._settings.training_threads,
+            "device": self._settings.device,
             "log_level": self._settings.log_level,
         }
 
@@ -177,8 +178,10 @@ class Worker:
             return
         from app.forecasts.inference import Inference  # brings torch along
         from app.forecasts.refresh import refresh_stale
+        from models.placement import device_named
 
-        inference = Inference(self._database, self._settings.artifacts_location)
+        device = device_named(self._settings.device)
+        inference = Inference(self._database, self._settings.artifacts_location, device)
 
         async def refresh() -> None:
             await refresh_stale(inference, proceed=lambda: not self._stop.is_set())

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import asyncpg
 import structlog
+import torch
 
 from app.database.engine import Database
 from app.errors import Problem
@@ -17,18 +18,19 @@ from app.registry.promotions import Checked, refuse_removed
 from app.registry.store import read_model
 from models.checkpoint import CheckpointError, deserialise
 from models.forecaster import Forecaster
+from models.placement import CPU
 
 log = structlog.get_logger()
 
 
-def load_forecaster(location: str, sha256: str) -> Forecaster:
-    """The forecaster of one artifact, verified to the last byte. Blocking.
+def load_forecaster(location: str, sha256: str, device: torch.device = CPU.device) -> Forecaster:
+    """The forecaster of one artifact, verified to the last byte, on a device. Blocking.
 
     Raises ArtifactDamaged (ArtifactMissing among them), which names the file, or Problem `unavailable`.
     """
     weights, description = load(location, sha256)
     try:
-        return deserialise(weights, description)
+        return deserialise(weights, description).to(device)
     except CheckpointError as error:
         raise ArtifactDamaged(f"The artifact {sha256} cannot be used: {error}") from error
 
@@ -62,7 +64,13 @@ class Serving(NamedTuple):
     damage: str | None
 
 
-async def serving_version(database: Database, location: str, loaded: Mapping[int, Forecaster] | None = None) -> Serving:
+async def serving_version(
+    database: Database,
+    location: str,
+    loaded: Mapping[int, Forecaster] | None = None,
+    *,
+    device: torch.device = CPU.device,
+) -> Serving:
     """The champion, or the newest undamaged former champion where the champion's artifact is damaged or gone.
 
     `loaded` are the forecasters that the process already holds: those serve whatever has become of their files.
@@ -78,7 +86,7 @@ async def serving_version(database: Database, location: str, loaded: Mapping[int
     for version in versions:
         try:
             forecaster = (loaded or {}).get(version) or await asyncio.to_thread(
-                load_forecaster, location, addresses[version]
+                load_forecaster, location, addresses[version], device
             )
         except ArtifactDamaged as error:
             log.error("artifact_damaged", version=version, location=location, detail=error.detail)

@@ -80,7 +80,7 @@ class Network(nn.Module):
         hidden_BHD = nn.functional.gelu(once_BD[:, None] + self.from_ahead(features.ahead_BHF))
         mixed_BHD = nn.functional.gelu(self.mix(hidden_BHD * self._mask(hidden_BHD)))
         hidden_BHD = self.norm(hidden_BHD + mixed_BHD * self._mask(mixed_BHD))
-        out_BHO = self.head(torch.cat([hidden_BHD, features.ahead_BHF], dim=2))
+        out_BHO = self.head(torch.cat([hidden_BHD, features.ahead_BHF], dim=2)).float()  # bfloat16 while a GPU learns
         mean_BH = nn.functional.softplus(out_BHO[..., 0] + 0.5)
         dispersion_BH = nn.functional.softplus(out_BHO[..., 1])
         return Output(mean_BH, dispersion_BH, self._quantiles(out_BHO[..., 2:]), features.scale_B, features.error_B)

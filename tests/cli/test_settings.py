@@ -26,7 +26,10 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize(("name", "value"), [("LOG_LEVEL", "loud"), ("RATE_LIMIT", "often"), ("UPDATE_HOUR", "25")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LOG_LEVEL", "loud"), ("RATE_LIMIT", "often"), ("UPDATE_HOUR", "25"), ("DEVICE", "gpu"), ("DEVICE", "cuda:99")],
+)
 def test_a_setting_out_of_its_range_is_named(tmp_path: Path, name: str, value: str) -> None:
     variable = f"SHELFCAST_{name}"
     refused = shelfcast("serve", **{"SHELFCAST_HOME": str(tmp_path), variable: value})

@@ -52,9 +52,9 @@ def says(text: str, sentence: str) -> bool:
 
 
 def texts_of_the_code() -> list[str]:
-    """Every text of the service, adjacent pieces joined; what is put into an f-string shows as `…`."""
+    """Every text of service and engine, adjacent pieces joined; what is put into an f-string shows as `…`."""
     found: list[str] = []
-    for file in (ROOT / "app").rglob("*.py"):
+    for file in (*(ROOT / "app").rglob("*.py"), *(ROOT / "models").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
