@@ -132,6 +132,8 @@ def random_features(network: Network, windows: int) -> tuple[Features, Tensor]:
         ahead_BHF=torch.randn(windows, config.horizon, channels),
         scale_B=torch.ones(windows),
         error_B=torch.ones(windows),
+        usual_BL=torch.ones(windows, config.context_length),
+        gap_BL=torch.zeros(windows, config.context_length, dtype=torch.bool),
     )
     return features, torch.zeros(windows, identities, dtype=torch.int64)
 

@@ -28,13 +28,19 @@ OUTLIER_CAP = 2.0
 
 @dataclass(frozen=True)
 class Features:
-    """What the network reads, in units of `scale_B`; `error_B` is the seasonal-naive error, also in those units."""
+    """What the network reads, in units of `scale_B`; `error_B` is the seasonal-naive error, also in those units.
+
+    `usual_BL` is what the weekday of each day of the context usually sells, `gap_BL` whether the day is missing after others
+    were observed.
+    """
 
     context_BLC: Tensor
     static_BF: Tensor
     ahead_BHF: Tensor
     scale_B: Tensor
     error_B: Tensor
+    usual_BL: Tensor
+    gap_BL: Tensor
 
 
 def context_channels(known: Sequence[str], past: Sequence[str]) -> int:
@@ -57,7 +63,9 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
     scale_B = _scale(sums, quantity_BM, observed_B, positive_B, usual_sale=statistics.usual_sale)
     scaled_BM = quantity_BM / scale_B[:, None]
     error_B = _seasonal_error(scaled_BM, observed_BM)
-    residual_BM = torch.where(observed_BM, scaled_BM - sums.weekday_mean(scale_B), 0.0)
+    usual_BM = sums.weekday_mean(scale_B)
+    residual_BM = torch.where(observed_BM, scaled_BM - usual_BM, 0.0)
+    gap_BM = ~observed_BM & (observed_BM.cumsum(1) > 0)
     told = covariate_channels(windows, statistics, residual_BM, observed_BM)
     context = [
         scaled_BM[:, -context_length:, None],
@@ -73,6 +81,8 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
         ahead_BHF=_ahead(sums, scale_B, windows.calendar_BPC[:, context_length:], told.ahead_BHC, statistics),
         scale_B=scale_B,
         error_B=error_B,
+        usual_BL=usual_BM[:, -context_length:],
+        gap_BL=gap_BM[:, -context_length:],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args
 Architecture = Literal["lstm", "transformer", "cnn", "mlp"]
 Model = Literal["lstm", "transformer", "cnn", "mlp", "ensemble"]
 Loss = Literal["pinball", "mse", "mae"]
-Cleaning = Literal["mask", "linear", "mean", "seasonal", "none"]
+Cleaning = Literal["mask", "linear", "mean", "seasonal", "model", "none"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 MODELS: tuple[Model, ...] = get_args(Model)
 LOSSES: tuple[Loss, ...] = get_args(Loss)

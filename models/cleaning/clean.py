@@ -3,7 +3,7 @@
 Shapes: S series, T days, B windows, M memory days.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -17,8 +17,6 @@ from models.cleaning.treatments import FILL_DAYS, filled
 from models.panel import Floats, Panel
 
 Treatment = Literal["mask", "linear", "mean", "seasonal", "model"]
-Fill = Callable[[Panel], Floats]
-"""Values (S x T) for the missing days of a panel's inputs; each may look only at the days before its own."""
 
 REACH = HISTORY + FILL_DAYS
 """Days before a day that its cleaned value may depend on. Further back a window's memory does not reach for its oldest days."""
@@ -38,19 +36,14 @@ class Cleaned:
     findings: Findings
 
 
-def clean(
-    panel: Panel, treatment: Treatment = "mask", *, covariates: Sequence[str] | None = None, fill: Fill | None = None
-) -> Cleaned:
+def clean(panel: Panel, treatment: Treatment = "mask", *, covariates: Sequence[str] | None = None) -> Cleaned:
     """Clean a panel. What is decided about a day looks at that day and those before it; the panel itself is not changed.
 
-    `covariates` names those that may be listened to (by default all of the panel's). `fill` belongs to the treatment
-    `model` and gives the values of missing days, such as a network's own one-day-ahead means. Raises ValueError for an
-    unknown treatment, for `fill` without `model` or the other way round, and for values that are no quantities.
+    `covariates` names those that may be listened to (by default all of the panel's). With `model` missing days stay missing
+    here: the network fills them when it reads a window. Raises ValueError for an unknown treatment.
     """
     if treatment not in get_args(Treatment):
         raise ValueError(f"The treatment must be one of {', '.join(get_args(Treatment))}, not {treatment!r}.")
-    if (treatment == "model") != (fill is not None):
-        raise ValueError("The treatment 'model' needs `fill`, and no other takes one.")
     names = tuple(covariates) if covariates is not None else (*panel.known, *panel.past)
     days = days_of(covariates_of(panel, names))
     parts = [
@@ -64,8 +57,6 @@ def clean(
     if days.out_of_stock_ST is not None:
         alone_ST = np.concatenate([part.alone_ST for part in parts])
     inputs = replace(panel, quantity_ST=inputs_ST)
-    if fill is not None:
-        inputs = replace(panel, quantity_ST=_modelled(inputs, days.closed_ST, fill))
     findings = _report(panel, days, inputs.quantity_ST, targets_ST)
     return Cleaned(inputs, alone_ST, targets_ST, findings)
 
@@ -141,21 +132,6 @@ def _rows(days: Days, first: int) -> Days:
         return None if flags_ST is None else flags_ST[first : first + ROWS_AT_ONCE]
 
     return Days(part(days.closed_ST), part(days.out_of_stock_ST), part(days.special_ST))
-
-
-def _modelled(inputs: Panel, closed_ST: Flags | None, fill: Fill) -> Floats:
-    """The inputs with their missing days, from the first observed one on, as the caller's model fills them."""
-    values_ST = np.asarray(fill(inputs), dtype=np.float32)
-    missing_ST = np.isnan(inputs.quantity_ST)
-    missing_ST &= np.logical_or.accumulate(~missing_ST, axis=1)
-    if closed_ST is not None:
-        missing_ST &= ~closed_ST
-    if values_ST.shape != missing_ST.shape:
-        raise ValueError(f"`fill` gave values of shape {values_ST.shape}; {missing_ST.shape} is needed.")
-    given_N = values_ST[missing_ST]
-    if np.isinf(given_N).any() or (given_N < 0).any():
-        raise ValueError("`fill` gave a quantity that is infinite or negative.")
-    return np.where(missing_ST, values_ST, inputs.quantity_ST)
 
 
 def _report(panel: Panel, days: Days, inputs_ST: Floats, targets_ST: Floats) -> Findings:

@@ -52,7 +52,8 @@ class Network(nn.Module):
         width = config.width
         self.config = config
         self.statistics = FeatureStatistics(len(split_flags(config.known)[0]) + len(config.past))
-        self.trunk = make_trunk(config, channels=context_channels(config.known, config.past))
+        channels = context_channels(config.known, config.past)
+        self.trunk = make_trunk(config, channels=channels)
         self.identity = nn.Embedding(sum(sizes) + len(sizes), EMBEDDING)
         nn.init.normal_(self.identity.weight, std=0.02)
         ahead = AHEAD_FEATURES + ahead_width(config.known)
@@ -64,6 +65,11 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width + ahead, 2 + (len(LEVELS) if config.loss == "pinball" else 0))
         self.register_buffer("levels_Q", torch.tensor(LEVELS), persistent=False)
+        self.fill: nn.Linear | None = None
+        if config.cleaning == "model":
+            self.fill = nn.Linear(channels + STATIC_FEATURES, 1)
+            nn.init.zeros_(self.fill.weight)
+            nn.init.zeros_(self.fill.bias)
         firsts = np.cumsum([0, *(size + 1 for size in sizes)])[:-1]
         self.register_buffer("firsts_A", torch.from_numpy(firsts), persistent=False)
 
@@ -76,7 +82,7 @@ class Network(nn.Module):
 
     def decode(self, features: Features, identity_BA: Tensor) -> Output:
         static_BF = torch.cat([features.static_BF, self.identity(identity_BA + self.firsts_A).flatten(1)], dim=1)
-        once_BD = self.from_state(self.trunk(features.context_BLC)) + self.from_static(static_BF)
+        once_BD = self.from_state(self.trunk(self.filled(features))) + self.from_static(static_BF)
         hidden_BHD = nn.functional.gelu(once_BD[:, None] + self.from_ahead(features.ahead_BHF))
         mixed_BHD = nn.functional.gelu(self.mix(hidden_BHD * self._mask(hidden_BHD)))
         hidden_BHD = self.norm(hidden_BHD + mixed_BHD * self._mask(mixed_BHD))
@@ -84,6 +90,20 @@ class Network(nn.Module):
         mean_BH = nn.functional.softplus(out_BHO[..., 0] + 0.5)
         dispersion_BH = nn.functional.softplus(out_BHO[..., 1])
         return Output(mean_BH, dispersion_BH, self._quantiles(out_BHO[..., 2:]), features.scale_B, features.error_B)
+
+    def filled(self, features: Features) -> Tensor:
+        """The context. With the cleaning `model` its missing days hold an estimate: what their weekday usually sells, corrected
+        by what else is known of series and day. The correction is learned with the forecast; the mask still tells that the day
+        is missing.
+        """
+        context_BLC = features.context_BLC
+        if self.fill is None:
+            return context_BLC
+        told_BL = features.usual_BL[..., None], context_BLC[..., 1:]
+        static_BLF = features.static_BF[:, None].expand(-1, context_BLC.shape[1], -1)
+        estimate_BL = (features.usual_BL + self.fill(torch.cat([*told_BL, static_BLF], dim=2))[..., 0]).clamp(min=0)
+        quantity_BL = torch.where(features.gap_BL, estimate_BL, context_BLC[..., 0])
+        return torch.cat([quantity_BL[..., None], context_BLC[..., 1:]], dim=2)
 
     def _mask(self, x_BHD: Tensor) -> Tensor:
         """A dropout mask that all days of a window share: as good here, and a 28th of the random numbers."""

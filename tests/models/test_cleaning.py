@@ -4,21 +4,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
+from models.checkpoint import deserialise, serialise
 from models.cleaning import REACH, Cleaned, Treatment, clean
 from models.cleaning.findings import DONE, KINDS, SCHEMA
 from models.cleaning.treatments import filled
+from models.features import compute_features
 from models.inference import predict
 from models.panel import Floats, Panel
-from models.training import train
+from models.training import Course, train
 from models.windows import MEMORY, WindowSource
-from tests.models.panels import START, make_panel, small
+from tests.models.panels import START, make_panel, resolved, small
 
 NAN = float("nan")
-TREATMENTS: tuple[Treatment, ...] = ("mask", "linear", "mean", "seasonal")
+TREATMENTS: tuple[Treatment, ...] = ("mask", "linear", "mean", "seasonal", "model")
 
 
 def panel_of(*series: ArrayLike, location: str = "", **covariates: ArrayLike) -> Panel:
@@ -200,33 +203,17 @@ def test_a_long_gap_is_filled_for_four_weeks_and_then_left_open() -> None:
         assert np.isnan(filled_T[48:80]).all()
 
 
-def test_a_model_fills_what_is_missing_and_nothing_else() -> None:
-    panel = panel_of([NAN, 4, NAN, 6, NAN, 5], open=[1, 1, 1, 1, 0, 1])
-    seen: list[Floats] = []
-
-    def fill(inputs: Panel) -> Floats:
-        seen.append(inputs.quantity_ST)
-        return np.full(inputs.quantity_ST.shape, 9.5, dtype=np.float32)
-
-    cleaned = clean(panel, "model", fill=fill)
-    np.testing.assert_array_equal(seen[0], panel.quantity_ST)
-    np.testing.assert_array_equal(cleaned.inputs.quantity_ST[0], [NAN, 4, 9.5, 6, NAN, 5])
-    np.testing.assert_array_equal(cleaned.targets_ST, panel.quantity_ST)
+def test_with_model_the_panel_is_cleaned_as_with_mask() -> None:
+    panel = dirty_panel(300, seed=4)
+    ours, theirs = clean(panel, "model"), clean(panel, "mask")
+    np.testing.assert_array_equal(ours.inputs.quantity_ST, theirs.inputs.quantity_ST)
+    np.testing.assert_array_equal(ours.targets_ST, theirs.targets_ST)
 
 
 def test_a_treatment_that_cannot_be_is_refused() -> None:
     panel = panel_of([1, NAN, 2])
     with pytest.raises(ValueError, match="must be one of mask, linear"):
         clean(panel, "guess")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="needs `fill`"):
-        clean(panel, "model")
-    with pytest.raises(ValueError, match="no other takes one"):
-        clean(panel, "mask", fill=lambda p: p.quantity_ST)
-    with pytest.raises(ValueError, match="shape"):
-        clean(panel, "model", fill=lambda p: p.quantity_ST[:, 1:])
-    for wrong in (np.inf, -1.0):
-        with pytest.raises(ValueError, match="infinite or negative"):
-            clean(panel, "model", fill=lambda p, wrong=wrong: np.full_like(p.quantity_ST, wrong))
 
 
 @pytest.mark.parametrize("treatment", TREATMENTS)
@@ -358,6 +345,43 @@ def test_days_out_of_stock_are_not_learned_as_low_demand() -> None:
     }
     assert means["mask"] == pytest.approx(20, rel=0.15)
     assert means["none"] < 15
+
+
+def test_a_network_fills_gaps_with_what_the_weekday_usually_sells_before_it_has_learned_better() -> None:
+    quantity = np.tile(np.array([2, 3, 4, 5, 6, 7, 8], np.float32), 30)[None].repeat(2, axis=0)
+    quantity[0, [170, 185, 200]], quantity[1, :175] = NAN, NAN
+    panel = Panel(["a", "b"], ["", ""], START, quantity)
+    contexts = {}
+    for how in ("mask", "model"):
+        course = Course(panel, [resolved("mlp", context_length=56, cleaning=how)], end=panel.days)
+        network = course.fits[0].network
+        windows = course.source.windows(np.arange(2), np.full(2, 209))
+        features = compute_features(windows, network.statistics, context_length=56)
+        contexts[how] = network.filled(features)
+        assert contexts[how] is features.context_BLC or how == "model"
+    gaps = [170 - 154, 185 - 154, 200 - 154]
+    before, after = contexts["mask"][..., 0], contexts["model"][..., 0]
+    assert features.gap_BL.nonzero().tolist() == [[0, day] for day in gaps]  # days before the first sale are none
+    assert (before[0, gaps] == 0).all()
+    expected = [quantity[1, day + 7] for day in (170, 185, 200)]
+    np.testing.assert_allclose((after[0, gaps] * features.scale_B[0]).detach(), expected, rtol=1e-5)
+    kept = ~features.gap_BL
+    assert torch.equal(after[kept], before[kept])
+    assert torch.equal(contexts["model"][..., 1:], contexts["mask"][..., 1:])  # the mask still tells what is missing
+
+
+def test_a_network_that_fills_gaps_learns_how_looks_at_no_later_day_and_survives_its_file() -> None:
+    panel = make_panel(missing=0.3)
+    forecaster = train(panel.until(START + np.timedelta64(140, "D")), small("mlp", cleaning="model")).forecaster
+    network = forecaster.members[0].network
+    assert network.fill is not None and float(network.fill.weight.abs().max()) > 1e-3
+    shuffled = replace(panel, quantity_ST=panel.quantity_ST.copy())
+    shuffled.quantity_ST[:, 141:] = 99
+    ours, theirs = predict(forecaster, panel, 140), predict(forecaster, shuffled, 140)
+    np.testing.assert_array_equal(ours.mean_SH, theirs.mean_SH)
+    np.testing.assert_array_equal(ours.quantiles_SHQ, theirs.quantiles_SHQ)
+    again = predict(deserialise(*serialise(forecaster)), panel, 140)
+    np.testing.assert_array_equal(ours.quantiles_SHQ, again.quantiles_SHQ)
 
 
 def test_a_forecast_does_not_follow_one_impossible_day() -> None:

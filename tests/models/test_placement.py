@@ -88,10 +88,10 @@ class Elsewhere(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_tensor_of_a_step_lives_on_the_networks_device(architecture: str) -> None:
+@pytest.mark.parametrize(("architecture", "cleaning"), [*((a, "mask") for a in ARCHITECTURES), ("mlp", "model")])
+def test_every_tensor_of_a_step_lives_on_the_networks_device(architecture: str, cleaning: str) -> None:
     """On the meta device nothing is computed, but whatever a step would make anywhere else is seen."""
-    course = course_of(architecture)
+    course = course_of(architecture, cleaning=cleaning)
     network = course.fits[0].network.to(META).train()
     examples = batch_of(course)
     assert all(
