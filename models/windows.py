@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.cleaning import REACH, Cleaned, clean_memory, covariates_of
+from models.cleaning import REACH, Cleaned, clean_memory, covariates_of, merged
 from models.panel import Floats, Panel
 from models.training_config import Cleaning
 
@@ -93,7 +93,7 @@ class WindowSource:
         self.past = [_contiguous(panel.past[name]) for name in past]
         self.cleaning, self.cleaned = cleaning, cleaned
         spoken = covariates_of(panel, (*known, *past)) if cleaning != "none" and cleaned is None else {}
-        self.spoken = {name: _contiguous(values) for name, values in spoken.items()}
+        self.spoken = merged({name: _contiguous(values) for name, values in spoken.items()})
         self.identity_SA = identity_SA
         self.context_length = context_length
         self.horizon = horizon

@@ -11,9 +11,9 @@ days of the inputs may be filled. Only contexts and the loss see cleaned sales; 
 """
 
 from models.cleaning.clean import REACH, Cleaned, Treatment, clean, clean_memory
-from models.cleaning.days import covariates_of
+from models.cleaning.days import covariates_of, merged
 from models.cleaning.findings import Findings, nothing_found
 
 __all__ = [
-    "REACH", "Cleaned", "Findings", "Treatment", "clean", "clean_memory", "covariates_of", "nothing_found",
+    "REACH", "Cleaned", "Findings", "Treatment", "clean", "clean_memory", "covariates_of", "merged", "nothing_found",
 ]  # fmt: skip

@@ -53,6 +53,13 @@ def days_of(covariates: Mapping[str, Floats]) -> Days:
         )
 
 
+def merged(covariates: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The same said by fewer columns: all covariates that make a day special become one, `event`. A window is cut from each."""
+    special_ST = days_of(covariates).special_ST
+    told = {name: values for name, values in covariates.items() if not _is_special(name)}
+    return told if special_ST is None else told | {"event": special_ST.astype(np.float32)}
+
+
 def covariates_of(panel: Panel, names: tuple[str, ...]) -> dict[str, Floats]:
     """Those of the panel's covariates named that cleaning listens to, on the panel's own days. Known ones go first."""
     given = {**panel.past, **{name: values[:, : panel.days] for name, values in panel.known.items()}}
