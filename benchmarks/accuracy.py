@@ -6,7 +6,8 @@ Trains once on what precedes the first cutoff, forecasts at every cutoff, writes
 line of JSON: `metrics` of what the service answers, in whole units where it says so, the same `unrounded`, and those of the
 sums of the `weekly` stretches ahead, beside what independent days would give. Cutoffs are
 END - HORIZON - k * STEP for k = 0 … WINDOWS - 1. With --end the days after it are dropped: that is how choices are made. A
-run without --end is on reported windows and is appended to results/log.csv.
+run without --end is on reported windows and is appended to results/log.csv. With --compress the ensemble is also distilled:
+`compressed` has what was decided on the days held out before the windows, and the student's `metrics` on the windows themselves.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import torch
 
 from benchmarks.runs import LOG, add_window_options, append_log, scores, write_forecasts
 from benchmarks.weekly import weekly_scores
+from models.distilling import distil
 from models.evaluation import window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
@@ -30,6 +33,7 @@ from models.holidays import HOLIDAYS, place_of, with_holidays
 from models.inference import answerable, predict
 from models.panel import Panel, panel_from_frame
 from models.placement import CPU, NoSuchDevice, Placement, placement_of
+from models.progress import Clock
 from models.training import Trained, train
 from models.training_config import MODELS, TrainingConfig
 
@@ -49,8 +53,8 @@ def main(argv: list[str]) -> int:
         model=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past,
         max_seconds=args.max_seconds, **settings,
     )  # fmt: skip
-    seen = panel.until(panel.start + np.timedelta64(cutoffs[0], "D"))
-    trained = train(seen, config, placement=args.device)
+    before = panel.until(panel.start + np.timedelta64(cutoffs[0], "D"))
+    trained = train(before, config, placement=args.device)
     started = time.perf_counter()
     forecasts = [forecast_at(trained, panel, cutoff) for cutoff in cutoffs]
     predict_seconds = time.perf_counter() - started
@@ -61,6 +65,11 @@ def main(argv: list[str]) -> int:
     )
     result = summary(args, trained, judged, predict_seconds) | {"unrounded": unrounded}
     rows_NH = trained.forecaster.dependence_NH
+    if args.compress:
+        student, compressed = compress(trained, before, config, args.device)
+        alone = [forecast_at(student, panel, cutoff) for cutoff in cutoffs]
+        own = scores(alone, panel, cutoffs, horizon=args.horizon, season=args.season)
+        result["compressed"] = compressed | {"metrics": own}
     result["weekly"] = weekly_scores(forecasts, panel, cutoffs, rows_NH, horizon=args.horizon)
     print(json.dumps(result))
     if not args.end:
@@ -85,8 +94,30 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=CPU,
         help="where to train and predict: cpu (the default), cuda, cuda:1, auto",
     )
+    parser.add_argument(
+        "--compress", action="store_true", help="distil the ensemble as well, and score the student beside it"
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.compress and args.model != "ensemble":
+        parser.error("--compress needs --model ensemble")
+    return args
+
+
+def compress(
+    trained: Trained, before: Panel, config: TrainingConfig, placed: Placement
+) -> tuple[Trained, dict[str, Any]]:
+    """The ensemble's student in its place, whatever the rule says, and what the rule says. `before` is what it was trained on."""
+    student = config.student()
+    clock = Clock(config.max_seconds, student.epochs, lambda progress: None)
+    distilled = distil(before, trained, student, clock, always=True, placement=placed)
+    assert distilled.student is not None
+    figures = {
+        "seconds": round(distilled.seconds, 1),
+        "steps": distilled.steps,
+        "parameters": distilled.student.parameters(),
+    }
+    return replace(trained, forecaster=distilled.student), distilled.compressed | figures
 
 
 def placement(name: str) -> Placement:

@@ -150,7 +150,9 @@ def finish(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment, *, 
     return np.maximum(quantiles_BHQ, 0.0)
 
 
-def learn(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Adjustment:
+def learn(
+    mixture: Mixture, y_BH: Floats, weight_B: Floats, *, counts_shares: tuple[float, ...] = COUNTS_SHARES
+) -> Adjustment:
     """The adjustment that windows not trained on speak for. `weight_B` turns pinball in units into the loss that matters.
 
     Shares are compared as they would be answered: what stands for whole units is rounded.
@@ -165,7 +167,7 @@ def learn(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Adjustment:
         return [share for share, value in zip(shares, losses, strict=True) if value <= min(losses) * GOOD_ENOUGH]
 
     counts_BHQ = _counts(mixture, weights_M)
-    counts = min(equals(counts_BHQ, COUNTS_SHARES))
+    counts = min(equals(counts_BHQ, counts_shares))
     quantiles_BHQ = _drawn_to(quantiles_BHQ, counts_BHQ, counts)
     _, usual_BHQ = own_year(capped(mixture.memory_BL), mixture.horizon)
     climatology = max(equals(usual_BHQ, CLIMATOLOGY_SHARES))

@@ -7,7 +7,7 @@ Shapes: B windows, M memory days, L context, H horizon, P = L + H days, K covari
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +41,10 @@ class Features:
     error_B: Tensor
     usual_BL: Tensor
     gap_BL: Tensor
+
+    def days(self, picked: Tensor) -> "Features":
+        """The same for some of the days ahead only."""
+        return replace(self, ahead_BHF=self.ahead_BHF[:, picked])
 
 
 def context_channels(known: Sequence[str], past: Sequence[str]) -> int:

@@ -28,6 +28,8 @@ EMA_DECAY = 0.97
 GRADIENT_NORM = 1.0
 MEAN_WEIGHT = 0.1
 """Weight of the mean's loss beside the pinball loss."""
+LESSON_SHARE = 0.5
+"""Of a student's loss: what it is apart from its teacher, against what it is apart from the sales."""
 FULL_SEASONS = 700
 """Days of history from which on the day of the year is a feature: with one year it is only a name for the days seen."""
 LARGEST_TARGET = 100.0
@@ -57,19 +59,41 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What a teacher says of the same windows and days, in units sold."""
+
+    mean_BH: Tensor
+    quantiles_BHQ: Tensor
+
+    def to(self, device: torch.device) -> "Lesson":
+        return Lesson(self.mean_BH.to(device), self.quantiles_BHQ.to(device))
+
+    def days(self, picked: Tensor) -> "Lesson":
+        return Lesson(self.mean_BH[:, picked], self.quantiles_BHQ[:, picked])
+
+
+@dataclass(frozen=True)
 class Examples:
-    """Windows as a network reads them, with their targets (NaN where missing); `unit_B` is 1 where only whole units are sold."""
+    """Windows as a network reads them, with their targets (NaN where missing); `unit_B` is 1 where only whole units are sold.
+
+    With a `lesson` a step learns from a teacher as well as from the targets (Hinton et al. 2015, arXiv 1503.02531).
+    """
 
     features: Features
     identity_BA: Tensor
     target_BH: Tensor
     unit_B: Tensor
+    lesson: Lesson | None = None
+
+    def taught(self, lesson: Lesson | None) -> "Examples":
+        """The same with what a teacher says of them, brought to where they are."""
+        return replace(self, lesson=None if lesson is None else lesson.to(self.target_BH.device))
 
     def days(self, picked: Tensor) -> "Examples":
         """Some of the days ahead only: the decoder answers each by itself."""
         picked = picked.to(self.target_BH.device)
-        features = replace(self.features, ahead_BHF=self.features.ahead_BHF[:, picked])
-        return replace(self, features=features, target_BH=self.target_BH[:, picked])
+        lesson = None if self.lesson is None else self.lesson.days(picked)
+        return replace(self, features=self.features.days(picked), target_BH=self.target_BH[:, picked], lesson=lesson)
 
 
 def examples_of(windows: Windows, target_BH: Tensor, statistics: FeatureStatistics, context_length: int) -> Examples:
@@ -145,8 +169,10 @@ def losses_of(
     scaled_BH = (examples.target_BH / output.scale_B[:, None]).clamp(max=LARGEST_TARGET)
     weight_BH = losses.day_weights(examples.target_BH, by_maturity=by_maturity)
     weight_B = losses.window_weights(output.error_B, network.statistics.error_mean, output.scale_B)
-    unit_B = examples.unit_B / output.scale_B
-    return _loss(network, scaled_BH, output, weight_BH, unit_B), weight_B * weight_BH.mean(dim=1)
+    loss_B = _loss(network, scaled_BH, output, weight_BH, examples.unit_B / output.scale_B)
+    if examples.lesson is not None:
+        loss_B = (1 - LESSON_SHARE) * loss_B + LESSON_SHARE * _apart(output, examples.lesson)
+    return loss_B, weight_B * weight_BH.mean(dim=1)
 
 
 def _unit(memory_BM: Tensor, target_BH: Tensor) -> Tensor:
@@ -167,6 +193,15 @@ def _loss(network: Network, scaled_BH: Tensor, output: Output, weight_BH: Tensor
         scaled_BH * scale_B1, output.mean_BH * scale_B1, output.dispersion_BH, weight_BH
     )
     return quantile_B + MEAN_WEIGHT * counts_B
+
+
+def _apart(output: Output, lesson: Lesson) -> Tensor:
+    """How far a student is from its teacher on each window, in scaled units: in quantiles, and a little in the mean."""
+    assert output.quantiles_BHQ is not None
+    scale_B1 = output.scale_B[:, None]
+    quantile_BH = (output.quantiles_BHQ - lesson.quantiles_BHQ / scale_B1[..., None]).abs().mean(dim=-1)
+    mean_BH = (output.mean_BH - lesson.mean_BH / scale_B1).abs()
+    return (quantile_BH + MEAN_WEIGHT * mean_BH).clamp(max=LARGEST_TARGET).mean(dim=1)
 
 
 def fit_statistics(

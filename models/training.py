@@ -29,6 +29,7 @@ from models.panel import Panel
 from models.placement import CPU, Placement, own_randomness
 from models.progress import Clock, Part, Report
 from models.sampling import WindowSampler, shorten_some
+from models.teacher import Teacher
 from models.training_config import STEPS_PER_EPOCH, ResolvedConfig, TrainingConfig
 from models.validation import learn_from_validation, set_residuals, validation_pairs
 from models.windows import Index, WindowSource
@@ -51,6 +52,8 @@ class Trained:
     history: list[dict[str, float]]
     seconds: float
     findings: Findings
+    compressed: dict[str, Any] | None = None
+    """What came of distilling, where it was asked for (distilling.py)."""
 
 
 def train(
@@ -105,7 +108,8 @@ def cleaned_for(config: ResolvedConfig, panel: Panel) -> Cleaned | None:
 class Course:
     """Networks that learn together from a panel's days before the day index `end`: fresh ones, and what they are fed with.
 
-    The first member's seed draws the windows; each has its own for its weights. All share the features' constants.
+    The first member's seed draws the windows; each has its own for its weights. All share the features' constants. With a
+    `teacher` they learn from what it says as well.
     """
 
     def __init__(
@@ -116,14 +120,17 @@ class Course:
         end: int,
         cleaned: Cleaned | None = None,
         placement: Placement = CPU,
+        teacher: Teacher | None = None,
     ) -> None:
         first = members[0]
-        self.end, self.placement = end, placement
+        self.end, self.placement, self.teacher = end, placement, teacher
+        contexts = [member.context_length for member in members]
+        contexts += [] if teacher is None else [teacher.forecaster.context_length]
         self.identities: Identities = identities_of(panel)
         self.source = WindowSource(
             panel,
             self.identities.of(panel),
-            context_length=max(member.context_length for member in members),
+            context_length=max(contexts),
             horizon=first.horizon,
             known=first.known,
             past=first.past,
@@ -149,19 +156,22 @@ class Course:
 
     def step(self, fits: list[Fit]) -> float:
         """One step of some of the networks, all on the same windows; their mean loss."""
-        series_B, cutoff_B = self.sampler.draw(self.batch_size, self.rng)
-        windows = shorten_some(self.source.windows(series_B, cutoff_B), self.rng, noise=self.noise)
+        rng = self.rng if self.teacher is None else self.teacher.batch()
+        series_B, cutoff_B = self.sampler.draw(self.batch_size, rng)
+        windows = shorten_some(self.source.windows(series_B, cutoff_B), rng, noise=self.noise)
         target_BH = self.source.targets(series_B, cutoff_B, end=self.end)
         horizon = target_BH.shape[1]
         count = max(min(horizon, 7), round(DAYS_SHARE * horizon))
         days = torch.from_numpy(np.sort(self.rng.choice(horizon, count, replace=False)))
         keys = self.source.panel.keys
+        lesson = None if self.teacher is None else self.teacher.lesson(windows)
         seen: dict[int, Examples] = {}
         losses = []
         for fit in fits:
             length = fit.network.config.context_length
             if length not in seen:
-                seen[length] = examples_of(windows, target_BH, fit.network.statistics, length).days(days)
+                examples = examples_of(windows, target_BH, fit.network.statistics, length)
+                seen[length] = examples.taught(lesson).days(days)
             losses.append(fit.step(seen[length], lambda i: keys[series_B[i]]))
         return float(np.mean(losses))
 

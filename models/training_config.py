@@ -25,6 +25,9 @@ ENSEMBLE: tuple[tuple[Architecture, int], ...] = (
 )
 """The members of an ensemble: each a trunk, and what is added to the seed."""
 
+STUDENT = {"width": 64, "context_length": 28}
+"""At most so much of the first member, an MLP, is what an ensemble is distilled into (distilling.py)."""
+
 STEPS_PER_EPOCH = 20
 """An epoch is this many optimiser steps, whatever the size of the data: one validation follows each."""
 
@@ -108,6 +111,20 @@ class TrainingConfig:
             raise ConfigError(f"model must be one of {', '.join(MODELS)}, not {self.model!r}.")
         networks = ENSEMBLE if self.model == "ensemble" else ((self.model, 0),)
         return [self._resolved(architecture).replace(seed=self.seed + further) for architecture, further in networks]
+
+    def student(self) -> "ResolvedConfig":
+        """The small network that this ensemble can be distilled into. Raises ConfigError where it is no ensemble of quantiles."""
+        if self.model != "ensemble":
+            raise ConfigError(
+                f"compress needs the model ensemble; a single {self.model} has nothing to be distilled from."
+            )
+        if self.loss != "pinball":
+            raise ConfigError(
+                f"compress needs the loss pinball, not {self.loss}: a student learns its members' quantiles."
+            )
+        first = self.members()[0]
+        most: dict[str, int] = {name: min(getattr(first, name), value) for name, value in STUDENT.items()}
+        return first.replace(**most)
 
     def _resolved(self, architecture: Architecture) -> "ResolvedConfig":
         if self.loss not in LOSSES:

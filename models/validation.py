@@ -6,7 +6,7 @@ Shapes: B windows, H horizon, M memory days, Q quantile levels.
 import numpy as np
 import torch
 
-from models.adjustment import combine, finish, learn
+from models.adjustment import COUNTS_SHARES, combine, finish, learn
 from models.dependence import dependence_rows
 from models.forecaster import Forecaster, Member
 from models.heldout import HeldOut, NotEnoughHistory
@@ -35,12 +35,20 @@ def validation_pairs(panel: Panel, held_out: HeldOut, horizon: int, rng: np.rand
     return usable[picked // days].astype(np.int64), (oldest + picked % days).astype(np.int64)
 
 
-def learn_from_validation(forecaster: Forecaster, panel: Panel, series_B: Index, cutoff_B: Index) -> None:
+def learn_from_validation(
+    forecaster: Forecaster,
+    panel: Panel,
+    series_B: Index,
+    cutoff_B: Index,
+    *,
+    counts_shares: tuple[float, ...] = COUNTS_SHARES,
+) -> None:
     """How members become one forecast, and how days go together, from windows that no member was trained on."""
     source = forecaster.source(panel)
     mixture = predict_members(forecaster, source, series_B, cutoff_B)
     y_BH = source.targets(series_B, cutoff_B).numpy()
-    forecaster.adjustment = learn(mixture, y_BH, _units_weights(source, series_B, cutoff_B))
+    weight_B = _units_weights(source, series_B, cutoff_B)
+    forecaster.adjustment = learn(mixture, y_BH, weight_B, counts_shares=counts_shares)
     _, quantiles_BHQ = combine(mixture, forecaster.adjustment)
     finished_BHQ = finish(quantiles_BHQ, mixture.memory_BL, forecaster.adjustment)
     rng = np.random.default_rng(forecaster.config.seed)

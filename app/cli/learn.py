@@ -24,6 +24,7 @@ def train(
     setting: Annotated[list[str], typer.Option("--set", help="NAME=VALUE of the request, e.g. horizon=14.")] = [],
     tune_trials: Annotated[int | None, typer.Option(min=1, help="Try so many settings first.")] = None,
     tune_timeout: Annotated[float | None, typer.Option(help="Seconds for all trials.")] = None,
+    compress: Annotated[bool, typer.Option("--compress", help="Distil an ensemble into one small network.")] = False,
     detach: Detach = False,
     as_json: Json = False,
 ) -> None:
@@ -33,6 +34,8 @@ def train(
         body["tune"] = {"trials": tune_trials} | ({} if tune_timeout is None else {"timeout_s": tune_timeout})
     elif tune_timeout is not None:
         raise typer.BadParameter("--tune-timeout needs --tune-trials")
+    if compress:
+        body["compress"] = True
     with told() as client:
         _run(client, body | parsed_settings(setting), detach=detach, as_json=as_json)
 
@@ -153,6 +156,8 @@ def _finish(client: Client, job: dict[str, Any], *, as_json: bool) -> None:
     else:
         if job["tuning"] is not None:
             show.tuning(job["tuning"])
+        if job["compressed"] is not None:
+            show.console.print(job["compressed"]["sentence"])
         show.metrics(client.get(f"/v1/models/{job['model_version']}"))
 
 
@@ -182,7 +187,7 @@ def _changed(path: str, body: dict[str, Any], *, as_json: bool) -> None:
 def _state(job: dict[str, Any]) -> str:
     if job["status"] != "running":
         return str(job["status"])
-    parts = [job["stage"]] if (job["stage"] or "").startswith("tuning") else []
+    parts = [job["stage"]] if (job["stage"] or "").startswith(("tuning", "distilling")) else []
     parts += [f"epoch {job['epoch']}" if job["epoch"] is not None else "starting"]
     parts += [f"{name} {job[name]:.4f}" for name in ("loss", "validation") if job[name] is not None]
     parts += [f"{job['eta_seconds']:.0f} s left"] if job["eta_seconds"] is not None else []

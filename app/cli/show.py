@@ -26,7 +26,8 @@ def metrics(model: Mapping[str, Any]) -> None:
     title = f"version {model['version']} ({model['architecture']}) on held-out windows"
     shown = Table(title=title, title_justify="left", box=None, padding=(0, 1))  # fits a terminal of 80 columns
     shown.add_column("", no_wrap=True)
-    scored = {name: values for name, values in found.items() if isinstance(values, Mapping) and "wql" in values}
+    rows = {name: values for name, values in found.items() if name != "compressed"}
+    scored = {name: values for name, values in rows.items() if isinstance(values, Mapping) and "wql" in values}
     names = [metric for metric in METRICS if any(metric in values for values in scored.values())]
     for name in names:
         shown.add_column(name.upper(), justify="right")

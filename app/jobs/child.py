@@ -34,6 +34,7 @@ from app.sales.panel import TrainingData
 from app.telemetry import configure_logging
 from models.backtest import NoWindow
 from models.checkpoint import serialise
+from models.distilling import train_compressed
 from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory, compare
@@ -159,7 +160,7 @@ def work(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
             placement=placement,
         )
     candidate = described(_saved(task, reading.data, reading.champion, trained))
-    return {"type": "trained", "candidate": candidate, "tuning": tuning}
+    return {"type": "trained", "candidate": candidate, "tuning": tuning, "compressed": trained.compressed}
 
 
 async def _read(task: dict[str, Any]) -> Reading:
@@ -180,14 +181,18 @@ def _train(
     config: TrainingConfig | None = None,
 ) -> Trained:
     """A new network, as asked for or as tuning found best, and its metrics beside the champion's on the same windows."""
-    trained = train(panel, config or training_config(task["request"], panel), report=report, placement=placement)
+    learn = train_compressed if task["request"].get("compress") else train
+    trained = learn(panel, config or training_config(task["request"], panel), report=report, placement=placement)
     last = trained.history[-1]
     epochs = len(trained.history)
     report(Progress(1.0, epochs, epochs, last["loss"], last["validation"], None, "comparing"))
     rival = None if champion is None else _scored_champion(task["artifacts"], champion, placement)
-    if rival is None:
-        return trained
-    return replace(trained, metrics=compare(trained.forecaster, trained.metrics, panel_for(rival, panel), rival))
+    if rival is not None:
+        metrics = compare(trained.forecaster, trained.metrics, panel_for(rival, panel), rival)
+        trained = replace(trained, metrics=metrics)
+    if trained.compressed is not None:
+        trained = replace(trained, metrics=trained.metrics | {"compressed": trained.compressed})
+    return trained
 
 
 def _scored_champion(artifacts: str, champion: Champion, placement: Placement) -> Forecaster | None:

@@ -228,7 +228,8 @@ class RunningJob:
         if outcome.kind == "backtested":
             return await queue.succeed(connection, self.ours, {"version": None, **outcome.word["result"]})
         published = await publish(connection, self.ours, outcome.word["candidate"])
-        return await queue.succeed(connection, self.ours, published | {"tuning": outcome.word["tuning"]})
+        found = {name: outcome.word[name] for name in ("tuning", "compressed")}
+        return await queue.succeed(connection, self.ours, published | found)
 
 
 def passes(error: BaseException) -> bool:

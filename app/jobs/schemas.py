@@ -106,6 +106,20 @@ class TrainRequest(NetworkRequest):
     tune: Tune | None = Field(
         None, description="try other settings first, and train with the best; absent or null: do not"
     )
+    compress: bool = Field(
+        False,
+        description="only of an ensemble: distil it into one small network, which becomes the version where it is as good and "
+        "much faster; max_seconds holds for both",
+    )
+
+    @model_validator(mode="after")
+    def _compresses(self) -> "TrainRequest":
+        if self.compress:
+            try:
+                self.config().student()
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return self
 
     @model_validator(mode="after")
     def _leaves_time(self) -> "TrainRequest":
@@ -117,8 +131,10 @@ class TrainRequest(NetworkRequest):
         return self
 
     def filled_in(self) -> dict[str, Any]:
-        """The request with its defaults, as the job keeps it; without `tune` where nothing is tuned."""
+        """The request with its defaults, as the job keeps it; without `tune` and `compress` where neither is done."""
         request = super().filled_in()
+        if not self.compress:
+            del request["compress"]
         if self.tune is None:
             del request["tune"]
         elif self.tune.timeout_s is None:
@@ -251,6 +267,25 @@ class Tuning(BaseModel):
     notes: list[str]
 
 
+class Scored(BaseModel):
+    """A score of each of the two on the held-out windows; null: not measured."""
+
+    ensemble: float | None
+    student: float | None
+
+
+class Compressed(BaseModel):
+    """What came of distilling an ensemble into one small student."""
+
+    kept: Literal["ensemble", "student"] = Field(description="Which of the two the version is.")
+    wql: Scored
+    sql: Scored
+    speed_ratio: float | None = Field(
+        description="How many times as fast as the ensemble the student predicts; null: not measured."
+    )
+    sentence: str = Field(description="Why it was kept.")
+
+
 class Job(BaseModel):
     """A training job."""
 
@@ -258,7 +293,7 @@ class Job(BaseModel):
     kind: Kind
     status: Status
     progress: float = Field(ge=0, le=1)
-    stage: str | None = Field(description="What is being done: reading, training, judging, refitting, …")
+    stage: str | None = Field(description="What is being done: reading, training, judging, refitting, distilling, …")
     epoch: int | None
     loss: float | None = Field(description="Training loss of the last epoch.")
     validation: float | None = Field(description="Validation loss of the last epoch.")
@@ -268,6 +303,9 @@ class Job(BaseModel):
     model_version: int | None = Field(description="The version that came of it.")
     outcome: str | None = Field(description="What came of a job that succeeded, in a sentence.")
     tuning: Tuning | None = Field(description="What the trials found, of a training with `tune` that succeeded.")
+    compressed: Compressed | None = Field(
+        description="Whether the student or the ensemble was kept, of a training with `compress` that succeeded."
+    )
     error: ProblemBody | None = Field(description="Why the job failed.")
     request: dict[str, Any] = Field(description="What was asked for, defaults filled in.")
     created_at: datetime

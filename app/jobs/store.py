@@ -129,4 +129,5 @@ async def cancel_job(connection: AsyncConnection, job_id: UUID) -> Job | None:
 def _job(row: Any) -> Job:
     shown = {name: row[name] for name in Job.model_fields if name in row}
     result = row["result"] or {}
-    return Job(**shown, model_version=result.get("version"), outcome=result.get("outcome"), tuning=result.get("tuning"))
+    told = {name: result.get(name) for name in ("outcome", "tuning", "compressed")}
+    return Job(**shown, model_version=result.get("version"), **told)

@@ -69,7 +69,8 @@ class Model(BaseModel):
     config: dict[str, Any]
     metrics: dict[str, Any] = Field(
         description="Scores of `model`, of the champion or parent it was judged against, and of each baseline, all on the "
-        "same held-out `windows`. Null: could not be measured."
+        "same held-out `windows`. Null: could not be measured. Of a training with `compress` also `compressed`, as its job "
+        "tells it."
     )
     decision: str = Field(description="Why it was or was not promoted when it was published.")
     artifact: ModelArtifact | None = Field(description="Null once retention has removed it.")
