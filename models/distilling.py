@@ -83,7 +83,7 @@ def train_compressed(
             "distilling. Give it more max_seconds."
         ) from error
     spent = time.monotonic() - started
-    clock = Clock(limit - spent, student.epochs, _scaled(report, TRAINING_SHARE, 1.0, stage="distilling"))
+    clock = Clock(limit - spent, student.epochs, _scaled(report, TRAINING_SHARE, 1.0, losses=False))
     try:
         distilled = distil(panel, trained, student, clock, placement=placement)
     except TimeLimitReached:
@@ -127,10 +127,10 @@ def distil(
         (fitted,) = fit_twins(course, pairs, clock.part("distilling", 0.6))
         twin = _alone(fitted.member(), course, panel, until=held_out.split - 1)
         learn_from_validation(twin, panel, *pairs, counts_shares=(0.0,))
-        clock.check("judging the student", 0.6)
+        clock.check("distilling", 0.6)
         metrics = evaluate(partial(_network, twin), panel, held_out.cutoffs, horizon=student.horizon)
         ratio = speed_ratio(ensemble.twin, twin, panel, pairs)
-        clock.check("judging the student", 0.65)
+        clock.check("distilling", 0.65)
         compressed = decided(trained, metrics, ratio)
         if compressed["kept"] == "ensemble" and not always:
             return Distilled(None, metrics, compressed, fitted.steps, clock.seconds())
@@ -218,15 +218,12 @@ def _network(forecaster: Forecaster, panel: Panel, cutoff: int) -> Forecast:
     return predict(forecaster, panel, cutoff)
 
 
-def _scaled(report: Report, begin: float, end: float, *, stage: str | None = None) -> Report:
-    """Tell a part of the work as a stretch of the whole. With a `stage` of its own its losses are not the training's."""
+def _scaled(report: Report, begin: float, end: float, *, losses: bool = True) -> Report:
+    """Tell a part of the work as a stretch of the whole. Without `losses`: a student's are not those of the training."""
 
     def scaled(progress: Progress) -> None:
-        fraction = begin + (end - begin) * progress.fraction
-        if stage is None:
-            last = progress.stage == "done"
-            report(replace(progress, fraction=fraction, stage="judging" if last else progress.stage))
-        else:
-            report(replace(progress, fraction=fraction, loss=None))
+        stage = "refitting" if progress.stage == "done" and end < 1 else progress.stage
+        loss = progress.loss if losses else None
+        report(replace(progress, fraction=begin + (end - begin) * progress.fraction, loss=loss, stage=stage))
 
     return scaled

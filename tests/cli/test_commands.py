@@ -147,6 +147,8 @@ def test_train_follows_the_job_and_shows_the_version_beside_the_baselines(shelfc
     wrong = shelfcast("train", "--set", "width=1000000")
     assert wrong.returncode == 1 and "width" in wrong.stderr
     assert "--tune-trials" in shelfcast("train", "--tune-timeout", "5").stderr
+    alone = shelfcast("train", "--model", "mlp", "--compress")
+    assert alone.returncode == 1 and "compress needs the model ensemble" in alone.stderr
 
 
 def test_backtest_follows_the_job_and_shows_the_scores_of_every_part(shelfcast: Shelfcast, tmp_path: Path) -> None:

@@ -80,6 +80,23 @@ def test_its_forecasts_are_accepted_and_its_scores_are_the_scorers(
         assert result["metrics"][name] == pytest.approx(theirs[name], abs=2e-6), name
 
 
+def test_a_student_is_scored_beside_its_ensemble(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--end", "2025-05-20", "--compress"]
+    assert run(data, tmp_path / "out.parquet", *flags, "--model", "ensemble") == 0
+    result = json.loads(capsys.readouterr().out)
+    found = result["compressed"]
+    assert found["kept"] in ("ensemble", "student") and found["speed_ratio"] > 0
+    assert found["wql"].keys() == {"ensemble", "student"}
+    assert found["parameters"] < result["parameters"] and found["steps"] in (20, 40)
+    assert found["metrics"].keys() == result["metrics"].keys()
+    assert found["metrics"]["wql"] != result["metrics"]["wql"]
+    with pytest.raises(SystemExit):
+        run(data, tmp_path / "out.parquet", *flags)
+    assert "--compress needs --model ensemble" in capsys.readouterr().err
+
+
 def test_only_runs_on_reported_windows_are_logged(data: Path, tmp_path: Path, log: Path) -> None:
     assert run(data, tmp_path / "out.parquet", "--end", "2025-05-20") == 0
     assert not log.exists()
