@@ -2,9 +2,10 @@
 
     python -m benchmarks.accuracy --data FILE.parquet --out FORECASTS.parquet --model lstm --horizon 28 --windows 10 --step 28
 
-Trains once on what precedes the first cutoff, forecasts at every cutoff, writes the forecasts (with `mean`) and prints one
-line of JSON: `metrics` of what the service answers, in whole units where it says so, the same `unrounded`, and those of the
-sums of the `weekly` stretches ahead, beside what independent days would give. Cutoffs are
+Trains once on what precedes the first cutoff; before each later one updates it, as the service would, by a few steps on the days
+that have come in since. Forecasts at every cutoff, writes the forecasts (with `mean`) and prints one line of JSON: `metrics` of
+what the service answers, in whole units where it says so, the same `unrounded`, those of the version that was trained, `frozen`,
+without any update, and those of the sums of the `weekly` stretches ahead, beside what independent days would give. Cutoffs are
 END - HORIZON - k * STEP for k = 0 … WINDOWS - 1. With --end the days after it are dropped: that is how choices are made. A
 run without --end is on reported windows and is appended to results/log.csv. With --compress the ensemble is also distilled:
 `compressed` has what was decided on the days held out before the windows, and the student's `metrics` on the windows themselves.
@@ -16,6 +17,7 @@ import resource
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,13 @@ import torch
 from benchmarks.runs import LOG, add_window_options, append_log, scores, write_forecasts
 from benchmarks.weekly import weekly_scores
 from models.distilling import distil
-from models.evaluation import window_cutoffs
+from models.evaluation import Scores, window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
+from models.forecaster import Forecaster
 from models.holidays import HOLIDAYS, place_of, with_holidays
 from models.inference import answerable, predict
+from models.online import UpdateConfig, carried_on
 from models.panel import Panel, panel_from_frame
 from models.placement import CPU, NoSuchDevice, Placement, placement_of
 from models.progress import Clock
@@ -53,23 +57,24 @@ def main(argv: list[str]) -> int:
         model=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past,
         max_seconds=args.max_seconds, **settings,
     )  # fmt: skip
-    before = panel.until(panel.start + np.timedelta64(cutoffs[0], "D"))
+    before = seen(panel, cutoffs[0])
     trained = train(before, config, placement=args.device)
+    frozen = [trained.forecaster] * len(cutoffs)
     started = time.perf_counter()
-    forecasts = [forecast_at(trained, panel, cutoff) for cutoff in cutoffs]
-    predict_seconds = time.perf_counter() - started
+    lineage = frozen if args.frozen else updated(trained.forecaster, panel, cutoffs, args.seed)
+    update_seconds = time.perf_counter() - started
+    forecasts = [forecast_at(one, panel, cutoff) for one, cutoff in zip(lineage, cutoffs, strict=True)]
+    predict_seconds = time.perf_counter() - started - update_seconds
     write_forecasts(args.out, panel, cutoffs, forecasts)
-    plain = [forecast_at(trained, panel, cutoff, whole_units=False) for cutoff in cutoffs]
-    judged, unrounded = (
-        scores(found, panel, cutoffs, horizon=args.horizon, season=args.season) for found in (forecasts, plain)
-    )
-    result = summary(args, trained, judged, predict_seconds) | {"unrounded": unrounded}
-    rows_NH = trained.forecaster.dependence_NH
+    judge = partial(scores_of, panel=panel, cutoffs=cutoffs, args=args)
+    result = summary(args, trained, judge(lineage), predict_seconds)
+    result |= {"update_seconds": round(update_seconds, 1), "unrounded": judge(lineage, whole_units=False)}
+    if not args.frozen:
+        result["frozen"] = judge(frozen)
     if args.compress:
         student, compressed = compress(trained, before, config, args.device)
-        alone = [forecast_at(student, panel, cutoff) for cutoff in cutoffs]
-        own = scores(alone, panel, cutoffs, horizon=args.horizon, season=args.season)
-        result["compressed"] = compressed | {"metrics": own}
+        result["compressed"] = compressed | {"metrics": judge([student.forecaster] * len(cutoffs))}
+    rows_NH = trained.forecaster.dependence_NH
     result["weekly"] = weekly_scores(forecasts, panel, cutoffs, rows_NH, horizon=args.horizon)
     print(json.dumps(result))
     if not args.end:
@@ -94,6 +99,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=CPU,
         help="where to train and predict: cpu (the default), cuda, cuda:1, auto",
     )
+    parser.add_argument("--frozen", action="store_true", help="do not update between cutoffs")
     parser.add_argument(
         "--compress", action="store_true", help="distil the ensemble as well, and score the student beside it"
     )
@@ -167,12 +173,33 @@ def flags(frame: pd.DataFrame, column: str) -> list[str]:
     return [f"{column}={value}" for value in frequent]
 
 
-def forecast_at(trained: Trained, panel: Panel, cutoff: int, *, whole_units: bool = True) -> Forecast:
+def seen(panel: Panel, cutoff: int) -> Panel:
+    """What is known at a cutoff."""
+    return panel.until(panel.start + np.timedelta64(cutoff, "D"))
+
+
+def updated(forecaster: Forecaster, panel: Panel, cutoffs: list[int], seed: int) -> list[Forecaster]:
+    """The forecaster at each cutoff: from the second on updated by the days that have come in since the one before."""
+    lineage = [forecaster]
+    for cutoff in cutoffs[1:]:
+        lineage.append(carried_on(lineage[-1], seen(panel, cutoff), config=UpdateConfig(seed=seed + cutoff)))
+    return lineage
+
+
+def scores_of(
+    lineage: list[Forecaster], *, panel: Panel, cutoffs: list[int], args: argparse.Namespace, whole_units: bool = True
+) -> Scores:
+    """The scores of one forecaster a cutoff, averaged over the windows."""
+    found = [forecast_at(one, panel, c, whole_units=whole_units) for one, c in zip(lineage, cutoffs, strict=True)]
+    return scores(found, panel, cutoffs, horizon=args.horizon, season=args.season)
+
+
+def forecast_at(forecaster: Forecaster, panel: Panel, cutoff: int, *, whole_units: bool = True) -> Forecast:
     """The forecast; a series too short for the networks is answered as the service would, by the fallback."""
-    forecast = predict(trained.forecaster, panel, cutoff, whole_units=whole_units)
+    forecast = predict(forecaster, panel, cutoff, whole_units=whole_units)
     short = np.flatnonzero(~answerable(panel, cutoff))
     if short.size:
-        simple, _, _ = fallback(panel.rows(short), cutoff, trained.forecaster.horizon)
+        simple, _, _ = fallback(panel.rows(short), cutoff, forecaster.horizon)
         forecast.mean_SH[short], forecast.quantiles_SHQ[short] = simple.mean_SH, simple.quantiles_SHQ
     return forecast
 

@@ -76,7 +76,9 @@ def main(argv: list[str]) -> int:
             model=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past, noise=noise, **settings
         )  # fmt: skip
         trained = train(before, config)
-        judged = scores([forecast_at(trained, panel, c) for c in cutoffs], panel, cutoffs, horizon=args.horizon)
+        judged = scores(
+            [forecast_at(trained.forecaster, panel, c) for c in cutoffs], panel, cutoffs, horizon=args.horizon
+        )
         found: dict[str, Any] = {"noise": noise, "wql": round(judged["wql"], 4), "sql": round(judged["sql"], 4)}
         found["on_purpose"] = on_purpose(trained.forecaster, panel, cutoffs[-1]).summary()
         found["absurd_day"] = absurd_day(trained.forecaster, panel, cutoffs[-1]).summary()

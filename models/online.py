@@ -40,16 +40,25 @@ class NothingNew(Exception):
     """No day has come in since the forecaster last learned, or none that could judge an update. Not a failure."""
 
 
+STEPS_A_DAY = 4
+FEWEST_STEPS = 20
+MOST_STEPS = 112
+
+
 @dataclass(frozen=True)
 class UpdateConfig:
-    """How far an update may move. `max_seconds` as in a training."""
+    """How far an update may move. `max_seconds` as in a training. Without `steps` they follow the days that have come in."""
 
-    steps: int = 20
+    steps: int | None = None
     batch_size: int = 256
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     decay: float = 0.95
     seed: int = 0
     max_seconds: float = 600.0
+
+    def steps_for(self, days: int) -> int:
+        """Steps of an update by so many days."""
+        return self.steps or min(max(STEPS_A_DAY * days, FEWEST_STEPS), MOST_STEPS)
 
 
 def update(
@@ -80,7 +89,17 @@ def update(
     history = [{"epoch": 1, "loss": clock.loss or 0.0}]
     clock.tell("done", 1.0)
     findings = nothing_found() if cleaned is None else cleaned.findings
-    return Trained(child, metrics, settings.steps, history, clock.seconds(), findings)
+    steps = settings.steps_for(panel.days - 1 - learned)
+    return Trained(child, metrics, steps, history, clock.seconds(), findings)
+
+
+def carried_on(forecaster: Forecaster, panel: Panel, *, config: UpdateConfig | None = None) -> Forecaster:
+    """A forecaster that has learned from all days of the panel, as `update` would publish it, unjudged and without a twin."""
+    settings = config or UpdateConfig()
+    clock = Clock(settings.max_seconds, 1, lambda progress: None)
+    cleaned = cleaned_for(forecaster.config, panel)
+    with own_randomness(forecaster.device):
+        return continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.0, 1.0), cleaned=cleaned)
 
 
 def last_complete_day(panel: Panel) -> int:
@@ -125,19 +144,20 @@ def continued(
     ]
     usable = [sampler for sampler in samplers if len(sampler)]
     width = (part[1] - part[0]) / len(forecaster.members)
+    steps = config.steps_for(end - 1 - learned)
     members = []
     for number, member in enumerate(forecaster.members):
         fit = Fit(
             copy.deepcopy(member.network).requires_grad_(True),
-            Schedule(config.learning_rate, config.steps, warmup_steps=5),
+            Schedule(config.learning_rate, steps, warmup_steps=5),
             decay=config.decay,
             keep_start=True,
             placement=placement,
         )
         rng = np.random.default_rng(config.seed)
         torch.manual_seed(config.seed)
-        for step in range(config.steps):
-            clock.check("updating", part[0] + width * (number + step / config.steps))
+        for step in range(steps):
+            clock.check("updating", part[0] + width * (number + step / steps))
             clock.loss = _step(fit, source, usable, config, rng, end=end)
         members.append(replace(member, network=fit.averaged))
     until = panel.start + np.timedelta64(max(end - 1, learned), "D")

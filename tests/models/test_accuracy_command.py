@@ -80,6 +80,28 @@ def test_its_forecasts_are_accepted_and_its_scores_are_the_scorers(
         assert result["metrics"][name] == pytest.approx(theirs[name], abs=2e-6), name
 
 
+def test_updates_between_cutoffs_read_no_later_day_and_frozen_leaves_them_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The days after the second cutoff are ten times as large: what was forecast at the first two stays to the bit."""
+    flags = ["--end", "2025-05-20"]
+    assert run(data, tmp_path / "plain.parquet", *flags) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert run(data, tmp_path / "frozen.parquet", *flags, "--frozen") == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == result["frozen"] != result["metrics"]
+    changed = pd.read_parquet(data)
+    cutoffs = sorted(pd.read_parquet(tmp_path / "plain.parquet")["cutoff"].unique())
+    later = pd.to_datetime(changed["date"]) > cutoffs[1]
+    changed.loc[later, "quantity"] *= 10
+    changed.to_parquet(tmp_path / "changed.parquet")
+    assert run(tmp_path / "changed.parquet", tmp_path / "other.parquet", *flags) == 0
+    one, other = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("plain", "other"))
+    pd.testing.assert_frame_equal(one[one["cutoff"] <= cutoffs[1]], other[other["cutoff"] <= cutoffs[1]])
+    assert not one[one["cutoff"] == cutoffs[2]].equals(other[other["cutoff"] == cutoffs[2]])
+    frozen = pd.read_parquet(tmp_path / "frozen.parquet")
+    pd.testing.assert_frame_equal(one[one["cutoff"] == cutoffs[0]], frozen[frozen["cutoff"] == cutoffs[0]])
+
+
 def test_a_student_is_scored_beside_its_ensemble(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,7 +113,7 @@ def test_a_student_is_scored_beside_its_ensemble(
     assert found["wql"].keys() == {"ensemble", "student"}
     assert found["parameters"] < result["parameters"] and found["steps"] in (20, 40)
     assert found["metrics"].keys() == result["metrics"].keys()
-    assert found["metrics"]["wql"] != result["metrics"]["wql"]
+    assert found["metrics"]["wql"] != result["frozen"]["wql"]
     with pytest.raises(SystemExit):
         run(data, tmp_path / "out.parquet", *flags)
     assert "--compress needs --model ensemble" in capsys.readouterr().err

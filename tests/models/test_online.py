@@ -10,7 +10,15 @@ from models.checkpoint import deserialise, serialise
 from models.evaluation import evaluate
 from models.forecaster import Forecaster
 from models.inference import predict
-from models.online import NothingNew, UpdateConfig, continued, held_out_windows, last_complete_day, update
+from models.online import (
+    NothingNew,
+    UpdateConfig,
+    carried_on,
+    continued,
+    held_out_windows,
+    last_complete_day,
+    update,
+)
 from models.panel import Panel
 from models.progress import Clock, Progress, TimeLimitReached
 from models.training import Trained
@@ -42,6 +50,17 @@ def test_a_child_has_learned_and_its_parent_is_unchanged(trained: Trained) -> No
     assert not same(weights(child), before)
     assert child.trained_until == first_days(190).end and child.keys == parent.keys
     assert updated.steps == 8
+
+
+def test_carrying_on_gives_the_weights_that_an_update_would_publish(trained: Trained) -> None:
+    child = carried_on(trained.forecaster, first_days(190), config=QUICK)
+    assert same(weights(child), weights(update(trained.forecaster, first_days(190), config=QUICK).forecaster))
+    assert child.twin is None and child.trained_until == first_days(190).end
+
+
+def test_steps_follow_the_days_within_bounds() -> None:
+    assert [UpdateConfig().steps_for(days) for days in (1, 5, 10, 28, 365)] == [20, 20, 40, 112, 112]
+    assert UpdateConfig(steps=7).steps_for(28) == 7
 
 
 def test_it_is_judged_beside_its_parent_on_days_the_twins_have_not_seen(trained: Trained) -> None:
