@@ -1,9 +1,7 @@
 """Which windows a network is trained on: drawn by index, newer ones more often, none that ends after the split.
 
-Shapes: S series, T days, B windows, M memory days, H horizon, E = M + H days, R those windows that are changed, W weeks.
+Shapes: S series, T days, B windows, M memory days.
 """
-
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,11 +16,6 @@ SHORTENED_SHARE = 0.15
 SHORTENED_DAYS = 56
 BLIND_SHARE = 0.05
 ABSURD = 10.0
-CHANGED_WEEK_SHARE = 0.05
-"""Share of training windows in which the days of the week change places some weeks before the cutoff, so that a network believes
-the newest weeks where they speak against the calendar: hours change, and a shop that closed on Sundays opens."""
-CHANGED_WEEKS = (2, 16)
-"""How many weeks before the cutoff that happened, at least and at most."""
 UNKNOWN_SHARE = 0.15
 """Share of training windows in which an identity is named unknown, so that series never seen can be answered too."""
 
@@ -60,51 +53,6 @@ class WindowSampler:
         mass = self.low_mass[picked] + rng.random(count) * (self.high_mass[picked] - self.low_mass[picked])
         cutoff = np.searchsorted(self.mass_T, mass, side="right") - 1
         return self.series[picked].astype(np.int64), cutoff.astype(np.int64)
-
-
-def change_some_weeks(
-    windows: Windows, target_BH: Tensor, rng: np.random.Generator, *, share: float = CHANGED_WEEK_SHARE
-) -> tuple[Windows, Tensor]:
-    """The same windows and targets, in some of them as if the shop had another week since a few weeks before the cutoff.
-
-    Each keeps its covariates of the day. In half of those windows all weeks are changed alike, in the others each by itself: no
-    day of the week then says anything. An incomplete last week of the days ahead stays as it is.
-    """
-    rows = np.flatnonzero(rng.random(len(target_BH)) < share)
-    day_RE = torch.from_numpy(_changed_days(len(rows), target_BH.shape[1], rng))
-    at, context = torch.from_numpy(rows), windows.past_BKL.shape[2]
-
-    def moved(values: Tensor, first: int) -> Tensor:
-        """Values whose last axis begins at the day `first` of memory and horizon."""
-        days = values.shape[-1]
-        order = (day_RE[:, first : first + days] - first).clamp(0, days - 1)
-        out = values.clone()
-        if values.numel():
-            shape = (len(rows), *(1,) * (values.ndim - 2), days)
-            out[at] = values[at].gather(-1, order.view(shape).expand(values[at].shape))
-        return out
-
-    changed = replace(
-        windows,
-        quantity_BM=moved(windows.quantity_BM, 0),
-        known_BKE=moved(windows.known_BKE, 0),
-        flags_BFP=moved(windows.flags_BFP, MEMORY - context),
-        past_BKL=moved(windows.past_BKL, MEMORY - context),
-    )
-    return changed, moved(target_BH, MEMORY)
-
-
-def _changed_days(count: int, horizon: int, rng: np.random.Generator) -> Index:
-    """For each day of so many windows, memory and days ahead, which day of its own week takes its place (R, M + H)."""
-    weeks = MEMORY // 7 + horizon // 7
-    order_RW7 = rng.random((count, weeks, 7), dtype=np.float32).argsort(axis=2)
-    alike_R = rng.random(count) < 0.5
-    order_RW7[alike_R] = order_RW7[alike_R, :1]
-    first_R = MEMORY // 7 - rng.integers(CHANGED_WEEKS[0], CHANGED_WEEKS[1] + 1, count)
-    order_RW7 = np.where(np.arange(weeks)[:, None] < first_R[:, None, None], np.arange(7), order_RW7)
-    day_RE = np.tile(np.arange(MEMORY + horizon), (count, 1))
-    day_RE[:, : weeks * 7] = (order_RW7 + 7 * np.arange(weeks)[:, None]).reshape(count, weeks * 7)
-    return day_RE
 
 
 def shorten_some(windows: Windows, rng: np.random.Generator, *, noise: float = 0.0) -> Windows:

@@ -28,7 +28,7 @@ from models.networks.network import Network
 from models.panel import Panel
 from models.placement import CPU, Placement, own_randomness
 from models.progress import Clock, Part, Report
-from models.sampling import WindowSampler, change_some_weeks, shorten_some
+from models.sampling import WindowSampler, shorten_some
 from models.teacher import Teacher
 from models.training_config import STEPS_PER_EPOCH, ResolvedConfig, TrainingConfig
 from models.validation import learn_from_validation, set_residuals, validation_pairs
@@ -158,9 +158,8 @@ class Course:
         """One step of some of the networks, all on the same windows; their mean loss."""
         rng = self.rng if self.teacher is None else self.teacher.batch()
         series_B, cutoff_B = self.sampler.draw(self.batch_size, rng)
+        windows = shorten_some(self.source.windows(series_B, cutoff_B), rng, noise=self.noise)
         target_BH = self.source.targets(series_B, cutoff_B, end=self.end)
-        windows, target_BH = change_some_weeks(self.source.windows(series_B, cutoff_B), target_BH, rng)
-        windows = shorten_some(windows, rng, noise=self.noise)
         horizon = target_BH.shape[1]
         count = max(min(horizon, 7), round(DAYS_SHARE * horizon))
         days = torch.from_numpy(np.sort(self.rng.choice(horizon, count, replace=False)))
