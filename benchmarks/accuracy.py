@@ -28,7 +28,7 @@ import torch
 from benchmarks.runs import LOG, add_window_options, append_log, scores, write_forecasts
 from benchmarks.weekly import weekly_scores
 from models.distilling import distil
-from models.evaluation import Scores, window_cutoffs
+from models.evaluation import window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
 from models.forecaster import Forecaster
@@ -63,17 +63,19 @@ def main(argv: list[str]) -> int:
     started = time.perf_counter()
     lineage = frozen if args.frozen else updated(trained.forecaster, panel, cutoffs, args.seed)
     update_seconds = time.perf_counter() - started
-    forecasts = [forecast_at(one, panel, cutoff) for one, cutoff in zip(lineage, cutoffs, strict=True)]
+    forecasts = forecasts_of(lineage, panel, cutoffs)
     predict_seconds = time.perf_counter() - started - update_seconds
     write_forecasts(args.out, panel, cutoffs, forecasts)
-    judge = partial(scores_of, panel=panel, cutoffs=cutoffs, args=args)
-    result = summary(args, trained, judge(lineage), predict_seconds)
-    result |= {"update_seconds": round(update_seconds, 1), "unrounded": judge(lineage, whole_units=False)}
+    judge = partial(scores, panel=panel, cutoffs=cutoffs, horizon=args.horizon, season=args.season)
+    result = summary(args, trained, judge(forecasts), predict_seconds)
+    plain = forecasts_of(lineage, panel, cutoffs, whole_units=False)
+    result |= {"update_seconds": round(update_seconds, 1), "unrounded": judge(plain)}
     if not args.frozen:
-        result["frozen"] = judge(frozen)
+        result["frozen"] = judge(forecasts_of(frozen, panel, cutoffs))
     if args.compress:
         student, compressed = compress(trained, before, config, args.device)
-        result["compressed"] = compressed | {"metrics": judge([student.forecaster] * len(cutoffs))}
+        alone = forecasts_of([student.forecaster] * len(cutoffs), panel, cutoffs)
+        result["compressed"] = compressed | {"metrics": judge(alone)}
     rows_NH = trained.forecaster.dependence_NH
     result["weekly"] = weekly_scores(forecasts, panel, cutoffs, rows_NH, horizon=args.horizon)
     print(json.dumps(result))
@@ -186,12 +188,11 @@ def updated(forecaster: Forecaster, panel: Panel, cutoffs: list[int], seed: int)
     return lineage
 
 
-def scores_of(
-    lineage: list[Forecaster], *, panel: Panel, cutoffs: list[int], args: argparse.Namespace, whole_units: bool = True
-) -> Scores:
-    """The scores of one forecaster a cutoff, averaged over the windows."""
-    found = [forecast_at(one, panel, c, whole_units=whole_units) for one, c in zip(lineage, cutoffs, strict=True)]
-    return scores(found, panel, cutoffs, horizon=args.horizon, season=args.season)
+def forecasts_of(
+    lineage: list[Forecaster], panel: Panel, cutoffs: list[int], *, whole_units: bool = True
+) -> list[Forecast]:
+    """The forecasts of one forecaster a cutoff."""
+    return [forecast_at(one, panel, c, whole_units=whole_units) for one, c in zip(lineage, cutoffs, strict=True)]
 
 
 def forecast_at(forecaster: Forecaster, panel: Panel, cutoff: int, *, whole_units: bool = True) -> Forecast:

@@ -133,7 +133,7 @@ def random_features(network: Network, windows: int) -> tuple[Features, Tensor]:
         scale_B=torch.ones(windows),
         error_B=torch.ones(windows),
         usual_BL=torch.ones(windows, config.context_length),
-        gap_BL=torch.zeros(windows, config.context_length, dtype=torch.bool),
+        begun_B=torch.ones(windows, dtype=torch.bool),
     )
     return features, torch.zeros(windows, identities, dtype=torch.int64)
 

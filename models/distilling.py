@@ -20,10 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.adjustment import answer, equal_members
-from models.dependence import usual_dependence
+from models.adjustment import answer
 from models.evaluation import Scores, evaluate
-from models.forecast import Forecast
 from models.forecaster import Forecaster, Member
 from models.heldout import hold_out
 from models.inference import AT_ONCE, members_of, predict
@@ -31,7 +29,7 @@ from models.panel import Panel
 from models.placement import CPU, Placement, own_randomness
 from models.progress import Clock, Progress, Report, TimeLimitReached
 from models.teacher import Teacher
-from models.training import Course, Trained, cleaned_for, fit_twins, refit, train
+from models.training import Course, Trained, cleaned_for, fit_twins, refit, train, unadjusted
 from models.training_config import ResolvedConfig, TrainingConfig
 from models.validation import learn_from_validation, validation_pairs
 from models.windows import Index
@@ -125,10 +123,10 @@ def distil(
     with own_randomness(placement.device):
         course = course_of(ensemble.twin, held_out.split)
         (fitted,) = fit_twins(course, pairs, clock.part("distilling", 0.6))
-        twin = _alone(fitted.member(), course, panel, until=held_out.split - 1)
+        twin = unadjusted(panel, [fitted.member()], course.identities, until=held_out.split - 1)
         learn_from_validation(twin, panel, *pairs, counts_shares=(0.0,))
         clock.check("distilling", 0.6)
-        metrics = evaluate(partial(_network, twin), panel, held_out.cutoffs, horizon=student.horizon)
+        metrics = evaluate(partial(predict, twin), panel, held_out.cutoffs, horizon=student.horizon)
         ratio = speed_ratio(ensemble.twin, twin, panel, pairs)
         clock.check("distilling", 0.65)
         compressed = decided(trained, metrics, ratio)
@@ -136,9 +134,8 @@ def distil(
             return Distilled(None, metrics, compressed, fitted.steps, clock.seconds())
         whole = course_of(ensemble, panel.days)
         (network,) = refit(whole, [fitted.steps], clock.part("distilling", 0.35, begin=0.65))
-    forecaster = _alone(Member(student, network), whole, panel, until=panel.days - 1)
-    forecaster.adjustment, forecaster.dependence_NH, forecaster.twin = twin.adjustment, twin.dependence_NH, twin
-    return Distilled(forecaster, metrics, compressed, fitted.steps, clock.seconds())
+    alone = unadjusted(panel, [Member(student, network)], whole.identities, until=panel.days - 1)
+    return Distilled(alone.adjusted_as(twin), metrics, compressed, fitted.steps, clock.seconds())
 
 
 def decided(trained: Trained, student: Scores, ratio: float) -> dict[str, Any]:
@@ -207,15 +204,6 @@ def _seconds(run: Callable[[], None]) -> float:
     started = time.thread_time()
     run()
     return time.thread_time() - started
-
-
-def _alone(member: Member, course: Course, panel: Panel, *, until: int) -> Forecaster:
-    day = panel.start + np.timedelta64(until, "D")
-    return Forecaster([member], course.identities, day, equal_members(1), usual_dependence(member.config.horizon))
-
-
-def _network(forecaster: Forecaster, panel: Panel, cutoff: int) -> Forecast:
-    return predict(forecaster, panel, cutoff)
 
 
 def _scaled(report: Report, begin: float, end: float, *, losses: bool = True) -> Report:

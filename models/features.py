@@ -30,8 +30,8 @@ OUTLIER_CAP = 2.0
 class Features:
     """What the network reads, in units of `scale_B`; `error_B` is the seasonal-naive error, also in those units.
 
-    `usual_BL` is what the weekday of each day of the context usually sells, `gap_BL` whether the day is missing after others
-    were observed.
+    `usual_BL` is what the weekday of each day of the context usually sells, `begun_B` whether a day before the context was
+    observed.
     """
 
     context_BLC: Tensor
@@ -40,7 +40,13 @@ class Features:
     scale_B: Tensor
     error_B: Tensor
     usual_BL: Tensor
-    gap_BL: Tensor
+    begun_B: Tensor
+
+    @property
+    def gap_BL(self) -> Tensor:
+        """Whether a day of the context is missing after others were observed."""
+        observed_BL = self.context_BLC[..., 1] > 0
+        return ~observed_BL & (self.begun_B[:, None] | (observed_BL.cumsum(1) > 0))
 
     def days(self, picked: Tensor) -> "Features":
         """The same for some of the days ahead only."""
@@ -69,7 +75,6 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
     error_B = _seasonal_error(scaled_BM, observed_BM)
     usual_BM = sums.weekday_mean(scale_B)
     residual_BM = torch.where(observed_BM, scaled_BM - usual_BM, 0.0)
-    gap_BM = ~observed_BM & (observed_BM.cumsum(1) > 0)
     told = covariate_channels(windows, statistics, residual_BM, observed_BM)
     context = [
         scaled_BM[:, -context_length:, None],
@@ -86,7 +91,7 @@ def compute_features(windows: Windows, statistics: FeatureStatistics, *, context
         scale_B=scale_B,
         error_B=error_B,
         usual_BL=usual_BM[:, -context_length:],
-        gap_BL=gap_BM[:, -context_length:],
+        begun_B=observed_BM[:, :-context_length].any(1),
     )
 
 

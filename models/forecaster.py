@@ -5,7 +5,7 @@ Here: what it consists of and how a panel is prepared for it. How it answers is 
 Shapes: M members, H horizon, Q quantile levels, N rows of dependence.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -94,6 +94,10 @@ class Forecaster:
             for member in one.members if one is not None else ():
                 member.network.to(device)
         return self
+
+    def adjusted_as(self, twin: "Forecaster") -> "Forecaster":
+        """Itself with its twin, and with what the twin learned on the days held out."""
+        return replace(self, adjustment=twin.adjustment, dependence_NH=twin.dependence_NH, twin=twin)
 
     def source(self, panel: Panel, *, cleaned: Cleaned | None = None) -> WindowSource:
         """The panel, ready to cut this forecaster's windows out of it. To learn from it, clean it before."""

@@ -78,7 +78,7 @@ def train(
     with own_randomness(placement.device):
         course = Course(panel, members, end=held_out.split, cleaned=cleaned, placement=placement)
         fitted = fit_twins(course, pairs, clock.part("training", 0.6))
-        twin = _forecaster(panel, [one.member() for one in fitted], course.identities, until=held_out.split - 1)
+        twin = unadjusted(panel, [one.member() for one in fitted], course.identities, until=held_out.split - 1)
         _set_residuals(twin, course.source, pairs)
         learn_from_validation(twin, panel, *pairs)
         clock.tell("judging", 0.6)
@@ -88,8 +88,7 @@ def train(
         whole = Course(panel, members, end=panel.days, cleaned=cleaned, placement=placement)
         networks = refit(whole, [one.steps for one in fitted], clock.part("refitting", 0.35, begin=0.65))
     refitted = [replace(m, network=network) for m, network in zip(twin.members, networks, strict=True)]
-    forecaster = _forecaster(panel, refitted, whole.identities, until=panel.days - 1)
-    forecaster.adjustment, forecaster.dependence_NH, forecaster.twin = twin.adjustment, twin.dependence_NH, twin
+    forecaster = unadjusted(panel, refitted, whole.identities, until=panel.days - 1).adjusted_as(twin)
     clock.tell("done", 1.0)
     findings = nothing_found() if cleaned is None else cleaned.findings
     return Trained(forecaster, metrics, sum(f.steps for f in fitted), clock.history, clock.seconds(), findings)
@@ -276,7 +275,8 @@ def _set_residuals(twin: Forecaster, source: WindowSource, pairs: tuple[Index, I
             set_residuals(member, source, *pairs)
 
 
-def _forecaster(panel: Panel, members: list[Member], identities: Identities, *, until: int) -> Forecaster:
+def unadjusted(panel: Panel, members: list[Member], identities: Identities, *, until: int) -> Forecaster:
+    """A forecaster of networks that learned up to the day index `until`, all of one weight, nothing learned from validation."""
     day = panel.start + np.timedelta64(until, "D")
     horizon = members[0].config.horizon
     return Forecaster(members, identities, day, equal_members(len(members)), usual_dependence(horizon))

@@ -119,7 +119,7 @@ def last_word(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
     except NothingNew as error:
         return {"type": "nothing_new", "detail": str(error)}
     except tuple(FORESEEN) as error:
-        return _failed(FORESEEN[type(error)], str(error))
+        return _failed(next(code for kind, code in FORESEEN.items() if isinstance(error, kind)), str(error))
     except (MemoryError, RuntimeError) as error:
         out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
         if not out_of_memory and TORCH_WITHOUT_MEMORY not in str(error):
