@@ -28,7 +28,11 @@ def validation_pairs(panel: Panel, held_out: HeldOut, horizon: int, rng: np.rand
     alive_S = seen_ST[:, : held_out.split].any(axis=1) & seen_ST[:, held_out.split :].any(axis=1)
     usable = np.flatnonzero(alive_S)
     if not usable.size:
-        raise NotEnoughHistory("No series has days on both sides of the validation split.")
+        split = panel.start + np.timedelta64(held_out.split, "D")
+        raise NotEnoughHistory(
+            f"No series has days on both sides of {split}, the validation split: all end before it or begin with it or later. If "
+            "older and newer sales have nothing to do with each other, delete one of them."
+        )
     days = newest - oldest + 1
     count = min(VALIDATION_WINDOWS, max(MOST_VALIDATION_DAYS // horizon, 1), len(usable) * days)
     picked = rng.choice(len(usable) * days, count, replace=False)

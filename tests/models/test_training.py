@@ -110,7 +110,7 @@ def test_a_panel_without_any_day_is_refused() -> None:
 def test_series_that_never_overlap_the_held_out_days_are_refused_with_a_sentence() -> None:
     quantity = np.full((2, 200), np.nan, np.float32)
     quantity[0, :100], quantity[1, 190:] = 3, 3
-    with pytest.raises(NotEnoughHistory, match="both sides"):
+    with pytest.raises(NotEnoughHistory, match=r"both sides of 2025-06-10, the validation split.*delete one of them"):
         train(Panel(["a", "b"], ["", ""], START, quantity), small())
 
 
