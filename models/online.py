@@ -7,6 +7,9 @@ Judged like a training, by twins: the parent's twin takes the same steps up to t
 28, or one horizon), and both twins forecast these. The published weights take them on all days. The parent itself is
 never changed. Series the parent did not know keep the unknown identity until the next training.
 
+The shares of climatology are weighed anew as well, by forecasts of the days that have come in, made by networks that had not
+seen them: the twin's by what its parent's twin said of the days up to those held out, the child's by what the twin says of those.
+
 Shapes: B windows, H horizon, S series, T days.
 """
 
@@ -25,6 +28,7 @@ from models.placement import own_randomness, placement_on
 from models.progress import Clock, Report
 from models.sampling import WindowSampler, shorten_some
 from models.training import Trained, cleaned_for
+from models.validation import learn_from_newest
 from models.windows import WindowSource
 
 NEWEST_DAYS = 28
@@ -80,10 +84,12 @@ def update(
     split, cutoffs = held_out_windows(panel, last, forecaster.horizon, panel.day_index(parent_twin.trained_until))
     with own_randomness(forecaster.device):
         twin = continued(parent_twin, panel, settings, end=split, clock=clock, part=(0.0, 0.4), cleaned=cleaned)
+        twin.adjustment = learn_from_newest(parent_twin, panel, split)
         clock.tell("judging", 0.4)
         seen = panel.until(panel.start + np.timedelta64(last, "D"))
         metrics = judge(twin, seen, cutoffs, others={"parent": parent_twin})
         child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.5, 1.0), cleaned=cleaned)
+        child.adjustment = learn_from_newest(twin, panel, last + 1)
     metrics["note"] = UPDATE_NOTE
     child.twin = twin
     history = [{"epoch": 1, "loss": clock.loss or 0.0}]
@@ -94,12 +100,15 @@ def update(
 
 
 def carried_on(forecaster: Forecaster, panel: Panel, *, config: UpdateConfig | None = None) -> Forecaster:
-    """A forecaster that has learned from all days of the panel, as `update` would publish it, unjudged and without a twin."""
+    """A forecaster that has learned from all days of the panel, with the weights that `update` would publish, but unjudged and
+    without a twin. Its shares of climatology are weighed by its parent's own forecasts."""
     settings = config or UpdateConfig()
     clock = Clock(settings.max_seconds, 1, lambda progress: None)
     cleaned = cleaned_for(forecaster.config, panel)
     with own_randomness(forecaster.device):
-        return continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.0, 1.0), cleaned=cleaned)
+        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.0, 1.0), cleaned=cleaned)
+        child.adjustment = learn_from_newest(forecaster, panel, panel.days)
+    return child
 
 
 def last_complete_day(panel: Panel) -> int:

@@ -22,6 +22,7 @@ from models.online import (
 from models.panel import Panel
 from models.progress import Clock, Progress, TimeLimitReached
 from models.training import Trained
+from models.validation import learn_from_newest
 from tests.models.panels import make_panel
 
 QUICK = UpdateConfig(steps=8, batch_size=64)
@@ -101,6 +102,39 @@ def test_the_same_update_twice_gives_the_same_weights(trained: Trained) -> None:
     panel = first_days(190)
     first, second = (update(trained.forecaster, panel, config=QUICK) for _ in range(2))
     assert same(weights(first.forecaster), weights(second.forecaster)) and first.metrics == second.metrics
+
+
+def test_shares_of_climatology_are_relearned_from_days_before_the_end_alone(trained: Trained) -> None:
+    """By what the forecaster itself says of the week before the end; it is that week's loss that is added."""
+    parent = trained.forecaster
+    before, end = parent.adjustment, 190
+    found = learn_from_newest(parent, first_days(230), end)
+    assert before.evidence_C is not None and found.evidence_C is not None
+    assert not np.allclose(found.evidence_C, before.evidence_C)
+    changed = replace(ALL_DAYS, quantity_ST=ALL_DAYS.quantity_ST.copy())
+    changed.quantity_ST[:, end:] += 1000
+    assert learn_from_newest(parent, changed, end).as_dict() == found.as_dict()
+    changed.quantity_ST[:, end - 1] += 1000
+    assert learn_from_newest(parent, changed, end).as_dict() != found.as_dict()
+    learned = parent.trained_until
+    assert learn_from_newest(parent, ALL_DAYS, ALL_DAYS.day_index(learned) + 1) is before
+
+
+def test_an_update_whose_forecasts_were_far_off_leans_on_climatology(trained: Trained) -> None:
+    """Sales in chaos since the training: whatever the networks knew of the week is worth less, in child and twin alike."""
+    panel = first_days(230)
+    shuffled = replace(panel, quantity_ST=panel.quantity_ST.copy())
+    rng = np.random.default_rng(3)
+    shuffled.quantity_ST[:, 160:] = rng.permuted(shuffled.quantity_ST[:, 160:], axis=1)
+    child = trained.forecaster
+    for day in (187, 194, 201, 208, 215):
+        child = carried_on(child, shuffled.until(shuffled.start + np.timedelta64(day, "D")), config=QUICK)
+    calm = trained.forecaster.adjustment.climatology_K
+    assert child.adjustment.climatology_K[1:].sum() > calm[1:].sum()
+    updated = update(trained.forecaster, shuffled, config=QUICK).forecaster
+    assert updated.twin is not None and updated.twin.adjustment.evidence_C is not None
+    assert updated.adjustment.evidence_C is not None
+    assert not np.array_equal(updated.adjustment.evidence_C, updated.twin.adjustment.evidence_C)
 
 
 def test_an_update_helps_after_a_shift(trained: Trained) -> None:
