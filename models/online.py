@@ -17,14 +17,13 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from models.cleaning import Cleaned, nothing_found
-from models.fitting import Fit, Schedule, examples_of
-from models.forecaster import Forecaster
+from models.fitting import Examples, Fit, Schedule, examples_of
+from models.forecaster import Forecaster, Member
 from models.heldout import judge
 from models.panel import Panel
-from models.placement import own_randomness, placement_on
+from models.placement import Placement, RandomNumbers, own_randomness, placement_on
 from models.progress import Clock, Report
 from models.sampling import WindowSampler, shorten_some
 from models.training import Trained, cleaned_for
@@ -142,7 +141,10 @@ def continued(
     part: tuple[float, float],
     cleaned: Cleaned | None = None,
 ) -> Forecaster:
-    """A copy of a forecaster, trained on with days before the day index `end`. No later day is read."""
+    """A copy of a forecaster, trained on with days before the day index `end`. No later day is read.
+
+    Its networks take their steps on the same windows, and each becomes what it would become alone.
+    """
     source = forecaster.source(panel, cleaned=cleaned)
     placement = placement_on(forecaster.device)
     learned = panel.day_index(forecaster.trained_until)
@@ -152,29 +154,39 @@ def continued(
         WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end),
     ]
     usable = [sampler for sampler in samplers if len(sampler)]
-    width = (part[1] - part[0]) / len(forecaster.members)
     steps = config.steps_for(end - 1 - learned)
-    members = []
-    for number, member in enumerate(forecaster.members):
-        fit = Fit(
-            copy.deepcopy(member.network).requires_grad_(True),
-            Schedule(config.learning_rate, steps, warmup_steps=5),
-            decay=config.decay,
-            keep_start=True,
-            placement=placement,
-        )
-        rng = np.random.default_rng(config.seed)
-        torch.manual_seed(config.seed)
-        for step in range(steps):
-            clock.check("updating", part[0] + width * (number + step / steps))
-            clock.loss = _step(fit, source, usable, config, rng, end=end)
-        members.append(replace(member, network=fit.averaged))
+    learners = [_learner(member, config, steps=steps, placement=placement) for member in forecaster.members]
+    rng = np.random.default_rng(config.seed)
+    for step in range(steps):
+        clock.check("updating", part[0] + (part[1] - part[0]) * step / steps)
+        clock.loss = _step(learners, source, usable, config, rng, end=end)
+    pairs = zip(forecaster.members, learners, strict=True)
+    members = [replace(member, network=learner.fit.averaged) for member, learner in pairs]
     until = panel.start + np.timedelta64(max(end - 1, learned), "D")
     return replace(forecaster, members=members, trained_until=until, twin=None)
 
 
+@dataclass(frozen=True)
+class _Learner:
+    """A network that learns on, and the random numbers of its dropout: the same as if it were the only one."""
+
+    fit: Fit
+    numbers: RandomNumbers
+
+
+def _learner(member: Member, config: UpdateConfig, *, steps: int, placement: Placement) -> _Learner:
+    fit = Fit(
+        copy.deepcopy(member.network).requires_grad_(True),
+        Schedule(config.learning_rate, steps, warmup_steps=5),
+        decay=config.decay,
+        keep_start=True,
+        placement=placement,
+    )
+    return _Learner(fit, RandomNumbers(config.seed, placement.device))
+
+
 def _step(
-    fit: Fit,
+    learners: list[_Learner],
     source: WindowSource,
     samplers: list[WindowSampler],
     config: UpdateConfig,
@@ -182,14 +194,25 @@ def _step(
     *,
     end: int,
 ) -> float:
-    """One step on a batch drawn from the samplers in equal parts; days at and after `end` are masked."""
+    """One step of all networks on one batch, drawn from the samplers in equal parts; their mean loss.
+
+    Days at and after `end` are masked. Networks share their features' constants, so examples are made once for each
+    length of context.
+    """
     share = config.batch_size // len(samplers)
     drawn = [sampler.draw(share, rng) for sampler in samplers]
     series_B = np.concatenate([series for series, _ in drawn])
     cutoff_B = np.concatenate([cutoff for _, cutoff in drawn])
     windows = shorten_some(source.windows(series_B, cutoff_B), rng)
-    keys = source.panel.keys
     target_BH = source.targets(series_B, cutoff_B, end=end)
-    network = fit.network
-    examples = examples_of(windows, target_BH, network.statistics, network.config.context_length)
-    return fit.step(examples, lambda i: keys[series_B[i]], by_maturity=True)
+    keys = source.panel.keys
+    seen: dict[int, Examples] = {}
+    losses = []
+    for learner in learners:
+        network = learner.fit.network
+        length = network.config.context_length
+        if length not in seen:
+            seen[length] = examples_of(windows, target_BH, network.statistics, length)
+        with learner.numbers.drawn():
+            losses.append(learner.fit.step(seen[length], lambda i: keys[series_B[i]], by_maturity=True))
+    return float(np.mean(losses))
