@@ -48,8 +48,9 @@ EVIDENCE_DECAY = 0.9
 """What is left of older evidence a horizon later."""
 ROUNDING = Adjustment(np.ones(1), whole_units=True)
 WEIGHT_STEPS = 120
-CALIBRATION_PRIOR = 3000
-"""Days that say the levels are right as they are; with as many observed days a correction is taken by half."""
+CALIBRATION_PRIOR = 20_000
+"""Days that say the levels are right as they are; with as many observed days a correction is taken by half. So many because days
+of one window, and one season, go together."""
 
 
 def learn(
