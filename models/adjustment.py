@@ -1,8 +1,8 @@
 """From the forecasts of members to one: weights, heads, a share of climatology, calibrated levels, whole units.
 
 What is learned here are a few numbers, from windows that the members were not trained on, and kept tame: each step is taken
-only as far as it was seen to pay there. `learn` finds them, `answer` applies them: `combine`, then `finish`, and the mean
-follows the levels.
+only as far as it was seen to pay there. `learn` finds them, `answer` applies them: `combine`, then `finish`; the mean
+follows the levels and is drawn to the area under them.
 
 Shapes: M members, B windows, H horizon, L memory days, Q quantile levels, N segments of series, G stretches of the horizon.
 """
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models import negative_binomial
 from models.climatology import capped, own_weekdays, own_year
 from models.dependence import pit
+from models.mean import area_mean, area_share
 from models.panel import Floats
 from models.quantiles import interpolate_levels
 from models.segments import SEGMENTS, segments_of
@@ -42,7 +43,8 @@ AREA_Q: Doubles = np.diff([0.0, *(np.array(LEVELS[:-1]) + np.array(LEVELS[1:])) 
 class Adjustment:
     """`counts` is the share of the negative binomial head against the quantile head, for series that sell whole units.
 
-    `levels_NGQ`: which level of the mixture to read for each level asked, by segment of series and days ahead.
+    `levels_NGQ`: which level of the mixture to read for each level asked, by segment of series and days ahead. `area` is the
+    share of the area under the calibrated quantiles against the networks' mean.
     """
 
     weights_M: Doubles
@@ -50,6 +52,7 @@ class Adjustment:
     climatology: float = 0.0
     levels_NGQ: Doubles | None = None
     whole_units: bool = False
+    area: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -59,14 +62,16 @@ class Adjustment:
             "climatology": self.climatology,
             "levels": None if self.levels_NGQ is None else self.levels_NGQ.tolist(),
             "whole_units": self.whole_units,
+            "area": self.area,
         }
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Adjustment":
+        """The inverse of `as_dict`. One that does not say how far its mean is drawn to the area is from before that was done."""
+        plain = {"area": 0.0} | plain
         levels = None if plain["levels"] is None else np.array(plain["levels"], np.float64)
-        return cls(
-            np.array(plain["weights"], np.float64), plain["counts"], plain["climatology"], levels, plain["whole_units"]
-        )
+        weights = np.array(plain["weights"], np.float64)
+        return cls(weights, plain["counts"], plain["climatology"], levels, plain["whole_units"], plain["area"])
 
 
 def equal_members(count: int) -> Adjustment:
@@ -93,7 +98,11 @@ def answer(mixture: Mixture, adjustment: Adjustment, *, whole_units: bool = True
     mean_BH, quantiles_BHQ = combine(mixture, adjustment)
     if adjustment.levels_NGQ is not None:
         mean_BH = _following(mean_BH, quantiles_BHQ, segments_of(mixture.memory_BL), adjustment.levels_NGQ)
-    return mean_BH, finish(quantiles_BHQ, mixture.memory_BL, adjustment, whole_units=whole_units)
+    calibrated_BHQ = _calibrated(quantiles_BHQ, mixture.memory_BL, adjustment)
+    if adjustment.area > 0:
+        area_BH = area_mean(calibrated_BHQ, sells_whole_units(mixture.memory_BL))
+        mean_BH = _drawn_to(mean_BH, area_BH, adjustment.area)
+    return mean_BH, _in_units(calibrated_BHQ, mixture.memory_BL, adjustment.whole_units and whole_units)
 
 
 def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
@@ -142,9 +151,18 @@ def _counts(mixture: Mixture, weights_M: Doubles) -> Floats:
 
 def finish(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:
     """Calibrated, in whole units where the series sells so and the adjustment says it pays, in order, not negative."""
-    if adjustment.levels_NGQ is not None:
-        quantiles_BHQ = _at_levels(quantiles_BHQ, segments_of(memory_BL), adjustment.levels_NGQ)
-    if adjustment.whole_units and whole_units:
+    calibrated_BHQ = _calibrated(quantiles_BHQ, memory_BL, adjustment)
+    return _in_units(calibrated_BHQ, memory_BL, adjustment.whole_units and whole_units)
+
+
+def _calibrated(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment) -> Floats:
+    if adjustment.levels_NGQ is None:
+        return quantiles_BHQ
+    return _at_levels(quantiles_BHQ, segments_of(memory_BL), adjustment.levels_NGQ)
+
+
+def _in_units(quantiles_BHQ: Floats, memory_BL: Floats, whole_units: bool) -> Floats:
+    if whole_units:
         whole_B = sells_whole_units(memory_BL)
         quantiles_BHQ = np.rint(quantiles_BHQ, out=quantiles_BHQ.copy(), where=whole_B[:, None, None])
     return np.maximum(quantiles_BHQ, 0.0)
@@ -179,7 +197,9 @@ def learn(
         (adjustment, calibrated, rounded, replace(adjustment, whole_units=True)),
         key=lambda one: loss(finish(quantiles_BHQ, mixture.memory_BL, one), y_BH, weight_B),
     )
-    return found
+    mean_BH, calibrated_BHQ = answer(mixture, found, whole_units=False)
+    area_BH = area_mean(calibrated_BHQ, sells_whole_units(mixture.memory_BL))
+    return replace(found, area=area_share(mean_BH, area_BH, y_BH, mixture.memory_BL))
 
 
 def loss(quantiles_BHQ: Floats, y_BH: Floats, weight_B: Floats) -> float:
