@@ -1,15 +1,21 @@
 """Climatology: a series' own quantiles and mean of the last year by weekday, from one window of its past.
 
-The least that a forecast must be better than, and what forecasts shrink towards where a series gives no ground for more.
+The least that a forecast must be better than, and what forecasts shrink towards where a series gives no ground for more. A
+forecast may also shrink towards the quantiles of all days of a year or of a quarter: they are right where the week, or the level,
+is no longer what it was.
 
-Shapes: S series, M memory days, H horizon, Q quantile levels, W weekdays (7), X values, R those series that lack a weekday.
+Shapes: S series, M memory days, H horizon, Q quantile levels, W weekdays (7), K kinds, X values, R those that lack a weekday.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.panel import Floats
 from models.quantiles import empirical_quantiles
 from models.training_config import LEVELS
+
+KINDS = ("weekdays", "year", "quarter")
+YEAR, QUARTER = 364, 91
 
 
 def own_year(window_SM: Floats, horizon: int) -> tuple[Floats, Floats]:
@@ -22,7 +28,7 @@ def own_year(window_SM: Floats, horizon: int) -> tuple[Floats, Floats]:
 def own_weekdays(window_SM: Floats) -> tuple[Floats, Floats]:
     """The same by weekday, (S, W) and (S, W, Q), the first one that of the first day ahead."""
     series = len(window_SM)
-    weekly_SWX = window_SM[:, -364:].reshape(series, 52, 7).transpose(0, 2, 1)
+    weekly_SWX = window_SM[:, -YEAR:].reshape(series, 52, 7).transpose(0, 2, 1)
     quantiles_SWQ = empirical_quantiles(weekly_SWX.reshape(series * 7, 52), LEVELS).reshape(series, 7, -1)
     mean_SW = row_mean(weekly_SWX)
     rows = np.flatnonzero(np.isnan(mean_SW).any(axis=1))  # sorting whole windows takes long, and few lack a weekday
@@ -31,6 +37,33 @@ def own_weekdays(window_SM: Floats) -> tuple[Floats, Floats]:
         lacking_RW = np.isnan(mean_SW[rows])
         quantiles_SWQ[rows] = np.where(lacking_RW[..., None], overall_RQ[:, None], quantiles_SWQ[rows])
         mean_SW[rows] = np.where(lacking_RW, mean_R[:, None], mean_SW[rows])
+    return mean_SW, quantiles_SWQ
+
+
+def own_days(window_SM: Floats, days: int) -> tuple[Floats, Floats]:
+    """Mean (S,) and quantiles (S, Q) of the last so many days, whatever their weekday; NaN for a series without one."""
+    return row_mean(window_SM[:, -days:]), empirical_quantiles(window_SM[:, -days:], LEVELS)
+
+
+def own_mixture(window_SM: Floats, parts_K: NDArray[np.float64]) -> tuple[Floats, Floats]:
+    """The kinds together by weekday, each by its part: mean (S, W) and quantiles (S, W, Q), the first day ahead first.
+
+    Parts sum to 1. A series without a day in the last quarter takes the whole year's days for it.
+    """
+    weekdays, year, quarter = (np.float32(part) for part in parts_K)
+    mean_SW = np.zeros((len(window_SM), 7), np.float32)
+    quantiles_SWQ = np.zeros((len(window_SM), 7, len(LEVELS)), np.float32)
+    if weekdays > 0:
+        own_SW, own_SWQ = own_weekdays(window_SM)
+        mean_SW, quantiles_SWQ = weekdays * own_SW, weekdays * own_SWQ
+    if year > 0:
+        own_S, own_SQ = own_days(window_SM, YEAR)
+        mean_SW, quantiles_SWQ = mean_SW + year * own_S[:, None], quantiles_SWQ + year * own_SQ[:, None]
+    if quarter > 0:
+        own_S, own_SQ = own_days(window_SM, QUARTER)
+        rows = np.flatnonzero(np.isnan(own_S))
+        own_S[rows], own_SQ[rows] = own_days(window_SM[rows], YEAR)
+        mean_SW, quantiles_SWQ = mean_SW + quarter * own_S[:, None], quantiles_SWQ + quarter * own_SQ[:, None]
     return mean_SW, quantiles_SWQ
 
 

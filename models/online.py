@@ -7,6 +7,9 @@ Judged like a training, by twins: the parent's twin takes the same steps up to t
 28, or one horizon), and both twins forecast these. The published weights take them on all days. The parent itself is
 never changed. Series the parent did not know keep the unknown identity until the next training.
 
+The shares of climatology are weighed anew as well, by forecasts of the days that have come in, made by networks that had not
+seen them: the twin's by what its parent's twin said of the days up to those held out, the child's by what the twin says of those.
+
 Shapes: B windows, H horizon, S series, T days.
 """
 
@@ -14,17 +17,17 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from models.cleaning import Cleaned, nothing_found
-from models.fitting import Fit, Schedule, examples_of
-from models.forecaster import Forecaster
+from models.fitting import Examples, Fit, Schedule, examples_of
+from models.forecaster import Forecaster, Member
 from models.heldout import judge
 from models.panel import Panel
-from models.placement import own_randomness, placement_on
+from models.placement import Placement, RandomNumbers, own_randomness, placement_on
 from models.progress import Clock, Report
 from models.sampling import WindowSampler, shorten_some
 from models.training import Trained, cleaned_for
+from models.validation import learn_from_newest
 from models.windows import WindowSource
 
 NEWEST_DAYS = 28
@@ -80,10 +83,12 @@ def update(
     split, cutoffs = held_out_windows(panel, last, forecaster.horizon, panel.day_index(parent_twin.trained_until))
     with own_randomness(forecaster.device):
         twin = continued(parent_twin, panel, settings, end=split, clock=clock, part=(0.0, 0.4), cleaned=cleaned)
+        twin.adjustment = learn_from_newest(parent_twin, panel, split)
         clock.tell("judging", 0.4)
         seen = panel.until(panel.start + np.timedelta64(last, "D"))
         metrics = judge(twin, seen, cutoffs, others={"parent": parent_twin})
         child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.5, 1.0), cleaned=cleaned)
+        child.adjustment = learn_from_newest(twin, panel, last + 1)
     metrics["note"] = UPDATE_NOTE
     child.twin = twin
     history = [{"epoch": 1, "loss": clock.loss or 0.0}]
@@ -94,12 +99,15 @@ def update(
 
 
 def carried_on(forecaster: Forecaster, panel: Panel, *, config: UpdateConfig | None = None) -> Forecaster:
-    """A forecaster that has learned from all days of the panel, as `update` would publish it, unjudged and without a twin."""
+    """A forecaster that has learned from all days of the panel, with the weights that `update` would publish, but unjudged and
+    without a twin. Its shares of climatology are weighed by its parent's own forecasts."""
     settings = config or UpdateConfig()
     clock = Clock(settings.max_seconds, 1, lambda progress: None)
     cleaned = cleaned_for(forecaster.config, panel)
     with own_randomness(forecaster.device):
-        return continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.0, 1.0), cleaned=cleaned)
+        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.0, 1.0), cleaned=cleaned)
+        child.adjustment = learn_from_newest(forecaster, panel, panel.days)
+    return child
 
 
 def last_complete_day(panel: Panel) -> int:
@@ -133,7 +141,10 @@ def continued(
     part: tuple[float, float],
     cleaned: Cleaned | None = None,
 ) -> Forecaster:
-    """A copy of a forecaster, trained on with days before the day index `end`. No later day is read."""
+    """A copy of a forecaster, trained on with days before the day index `end`. No later day is read.
+
+    Its networks take their steps on the same windows, and each becomes what it would become alone.
+    """
     source = forecaster.source(panel, cleaned=cleaned)
     placement = placement_on(forecaster.device)
     learned = panel.day_index(forecaster.trained_until)
@@ -143,29 +154,39 @@ def continued(
         WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end),
     ]
     usable = [sampler for sampler in samplers if len(sampler)]
-    width = (part[1] - part[0]) / len(forecaster.members)
     steps = config.steps_for(end - 1 - learned)
-    members = []
-    for number, member in enumerate(forecaster.members):
-        fit = Fit(
-            copy.deepcopy(member.network).requires_grad_(True),
-            Schedule(config.learning_rate, steps, warmup_steps=5),
-            decay=config.decay,
-            keep_start=True,
-            placement=placement,
-        )
-        rng = np.random.default_rng(config.seed)
-        torch.manual_seed(config.seed)
-        for step in range(steps):
-            clock.check("updating", part[0] + width * (number + step / steps))
-            clock.loss = _step(fit, source, usable, config, rng, end=end)
-        members.append(replace(member, network=fit.averaged))
+    learners = [_learner(member, config, steps=steps, placement=placement) for member in forecaster.members]
+    rng = np.random.default_rng(config.seed)
+    for step in range(steps):
+        clock.check("updating", part[0] + (part[1] - part[0]) * step / steps)
+        clock.loss = _step(learners, source, usable, config, rng, end=end)
+    pairs = zip(forecaster.members, learners, strict=True)
+    members = [replace(member, network=learner.fit.averaged) for member, learner in pairs]
     until = panel.start + np.timedelta64(max(end - 1, learned), "D")
     return replace(forecaster, members=members, trained_until=until, twin=None)
 
 
+@dataclass(frozen=True)
+class _Learner:
+    """A network that learns on, and the random numbers of its dropout: the same as if it were the only one."""
+
+    fit: Fit
+    numbers: RandomNumbers
+
+
+def _learner(member: Member, config: UpdateConfig, *, steps: int, placement: Placement) -> _Learner:
+    fit = Fit(
+        copy.deepcopy(member.network).requires_grad_(True),
+        Schedule(config.learning_rate, steps, warmup_steps=5),
+        decay=config.decay,
+        keep_start=True,
+        placement=placement,
+    )
+    return _Learner(fit, RandomNumbers(config.seed, placement.device))
+
+
 def _step(
-    fit: Fit,
+    learners: list[_Learner],
     source: WindowSource,
     samplers: list[WindowSampler],
     config: UpdateConfig,
@@ -173,14 +194,25 @@ def _step(
     *,
     end: int,
 ) -> float:
-    """One step on a batch drawn from the samplers in equal parts; days at and after `end` are masked."""
+    """One step of all networks on one batch, drawn from the samplers in equal parts; their mean loss.
+
+    Days at and after `end` are masked. Networks share their features' constants, so examples are made once for each
+    length of context.
+    """
     share = config.batch_size // len(samplers)
     drawn = [sampler.draw(share, rng) for sampler in samplers]
     series_B = np.concatenate([series for series, _ in drawn])
     cutoff_B = np.concatenate([cutoff for _, cutoff in drawn])
     windows = shorten_some(source.windows(series_B, cutoff_B), rng)
-    keys = source.panel.keys
     target_BH = source.targets(series_B, cutoff_B, end=end)
-    network = fit.network
-    examples = examples_of(windows, target_BH, network.statistics, network.config.context_length)
-    return fit.step(examples, lambda i: keys[series_B[i]], by_maturity=True)
+    keys = source.panel.keys
+    seen: dict[int, Examples] = {}
+    losses = []
+    for learner in learners:
+        network = learner.fit.network
+        length = network.config.context_length
+        if length not in seen:
+            seen[length] = examples_of(windows, target_BH, network.statistics, length)
+        with learner.numbers.drawn():
+            losses.append(learner.fit.step(seen[length], lambda i: keys[series_B[i]], by_maturity=True))
+    return float(np.mean(losses))

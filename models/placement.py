@@ -103,6 +103,31 @@ def own_randomness(device: torch.device) -> Iterator[None]:
         yield
 
 
+class RandomNumbers:
+    """Torch's random numbers from a seed on, on the CPU and on the device, for one of several who draw by turns.
+
+    Within `drawn` each goes on where it stopped. The process's own are left alone only within `own_randomness`.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.device = device
+        torch.manual_seed(seed)
+        self._keep()
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Whatever is drawn meanwhile is drawn from these."""
+        torch.set_rng_state(self.state)
+        if self.device_state is not None:
+            torch.cuda.set_rng_state(self.device_state, self.device)
+        yield
+        self._keep()
+
+    def _keep(self) -> None:
+        self.state = torch.get_rng_state()
+        self.device_state = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+
+
 def device_of(module: nn.Module) -> torch.device:
     """Where a module stands: it is never spread over several devices."""
     first: Tensor = next(module.parameters())

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from models.adjustment import combine
+from models.climatology import KINDS
 from models.fitting import Lesson
 from models.forecaster import Forecaster
 from models.inference import members_of
@@ -43,7 +44,7 @@ class Teacher:
         Climatology, levels and whole units come later: a student learns its own.
         """
         if self.number not in self.lessons:
-            mixed = replace(self.forecaster.adjustment, climatology=0.0, levels_NGQ=None)
+            mixed = replace(self.forecaster.adjustment, climatology_K=np.zeros(len(KINDS)), levels_NGQ=None)
             mean_BH, quantiles_BHQ = combine(members_of(self.forecaster, windows), mixed)
             self.lessons[self.number] = Lesson(torch.from_numpy(mean_BH), torch.from_numpy(quantiles_BHQ))
         return self.lessons[self.number]

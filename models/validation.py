@@ -1,16 +1,19 @@
 """What is learned from windows that no member was trained on: how members become one forecast, and how days go together.
 
+`learn_from_validation` after a training, from the days held out of it; `learn_from_newest` in an update, from the days since.
+
 Shapes: B windows, H horizon, M memory days, Q quantile levels.
 """
 
 import numpy as np
 import torch
 
-from models.adjustment import COUNTS_SHARES, combine, finish, learn
+from models.adjusting import COUNTS_SHARES, learn, relearned
+from models.adjustment import Adjustment, combine, finish
 from models.dependence import dependence_rows
 from models.forecaster import Forecaster, Member
 from models.heldout import HeldOut, NotEnoughHistory
-from models.inference import predict_members
+from models.inference import answerable, predict_members
 from models.panel import Floats, Panel
 from models.placement import device_of
 from models.quantiles import empirical_quantiles
@@ -57,6 +60,28 @@ def learn_from_validation(
     finished_BHQ = finish(quantiles_BHQ, mixture.memory_BL, forecaster.adjustment)
     rng = np.random.default_rng(forecaster.config.seed)
     forecaster.dependence_NH = dependence_rows(y_BH, finished_BHQ, forecaster.levels, rng)
+
+
+def learn_from_newest(forecaster: Forecaster, panel: Panel, end: int) -> Adjustment:
+    """The forecaster's adjustment, relearned from the days since it learned last and before the day index `end`.
+
+    It forecasts these days itself, the newest horizon of them at most, for as many series as a training would be judged on.
+    """
+    learned = panel.day_index(forecaster.trained_until)
+    cutoff = max(learned, end - 1 - forecaster.horizon)
+    days = end - 1 - cutoff
+    usable = np.flatnonzero(answerable(panel, cutoff))
+    if days < 1 or not usable.size or forecaster.adjustment.evidence_C is None:
+        return forecaster.adjustment
+    rng = np.random.default_rng(cutoff)
+    count = min(len(usable), max(MOST_VALIDATION_DAYS // forecaster.horizon, 1))
+    series_B = np.sort(rng.choice(usable, count, replace=False)).astype(np.int64)
+    cutoff_B = np.full(count, cutoff, np.int64)
+    source = forecaster.source(panel)
+    mixture = predict_members(forecaster, source, series_B, cutoff_B)
+    y_BH = source.targets(series_B, cutoff_B, end=end).numpy()
+    weight_B = _units_weights(source, series_B, cutoff_B)
+    return relearned(forecaster.adjustment, mixture, y_BH, weight_B, worth=days / forecaster.horizon)
 
 
 def _units_weights(source: WindowSource, series_B: Index, cutoff_B: Index) -> Floats:

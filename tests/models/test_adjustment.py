@@ -2,19 +2,11 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from models.adjustment import (
-    Adjustment,
-    Mixture,
-    answer,
-    combine,
-    equal_members,
-    finish,
-    learn,
-    loss,
-    sells_whole_units,
-)
-from models.climatology import capped, own_year
+from models.adjusting import EVIDENCE_DECAY, SHARES_CK, learn, loss, relearned
+from models.adjustment import Adjustment, Mixture, answer, combine, equal_members, finish, sells_whole_units
+from models.climatology import capped, own_mixture, own_year
 from models.panel import Floats
 from models.training import train
 from models.training_config import ENSEMBLE, LEVELS, TrainingConfig
@@ -32,6 +24,11 @@ def flat(*values: float, windows: int = 1, memory: float = 4.0) -> Mixture:
     return Mixture(mean, np.ones_like(mean), quantiles, np.full((windows, MEMORY), memory, np.float32))
 
 
+def by_weekday(share: float) -> NDArray[np.float64]:
+    """This share for climatology by weekday, none for its other kinds."""
+    return np.array([share, 0.0, 0.0])
+
+
 def normal(mean: float, spread: float, windows: int) -> Floats:
     """Quantiles of a normal distribution, by drawing."""
     draws = np.random.default_rng(5).normal(mean, spread, 200_000)
@@ -43,14 +40,14 @@ def test_members_are_averaged_by_weight_and_drawn_towards_climatology() -> None:
     mean, quantiles = combine(mixture, Adjustment(np.array([0.25, 0.75])))
     np.testing.assert_allclose(mean, 2.5)
     np.testing.assert_allclose(quantiles, 2.5)
-    mean, quantiles = combine(mixture, Adjustment(np.array([0.25, 0.75]), climatology=0.2))
+    mean, quantiles = combine(mixture, Adjustment(np.array([0.25, 0.75]), climatology_K=by_weekday(0.2)))
     np.testing.assert_allclose(mean, 0.8 * 2.5 + 0.2 * 4, rtol=1e-6)
     np.testing.assert_allclose(quantiles, 0.8 * 2.5 + 0.2 * 4, rtol=1e-6)
 
 
 def test_a_window_without_a_day_is_left_to_the_members() -> None:
     mixture = flat(2.0, memory=np.nan)
-    mean, quantiles = combine(mixture, Adjustment(np.ones(1), climatology=0.5))
+    mean, quantiles = combine(mixture, Adjustment(np.ones(1), climatology_K=by_weekday(0.5)))
     assert (mean == 2).all() and (quantiles == 2).all()
 
 
@@ -84,8 +81,68 @@ def test_the_better_member_gets_more_weight_but_not_all() -> None:
 def test_climatology_takes_over_where_it_is_right_and_stays_out_where_it_is_wrong() -> None:
     y = np.full((40, HORIZON), 4.0, np.float32)
     weight = np.ones(40, np.float32)
-    assert learn(flat(9.0, windows=40, memory=4.0), y, weight).climatology == 1.0
-    assert learn(flat(4.0, windows=40, memory=400.0), y, weight).climatology == 0.0
+    assert learn(flat(9.0, windows=40, memory=4.0), y, weight).climatology_K.sum() == 1.0
+    assert learn(flat(4.0, windows=40, memory=400.0), y, weight).climatology_K.sum() == 0.0
+
+
+def weeks(*values: float) -> Floats:
+    """A past of weeks, each week with these seven values."""
+    return np.tile(np.array(values, np.float32), (1, MEMORY // 7))
+
+
+def test_the_kinds_of_climatology_are_mixed_by_their_parts() -> None:
+    """39 weeks of one day with 14 and six with 0, then a quarter with 7 every day."""
+    window = weeks(14, 0, 0, 0, 0, 0, 0)
+    window[:, -91:] = 7
+    mean, quantiles = own_mixture(window, np.array([0.5, 0.25, 0.25]))
+    first, other, year = (39 * 14 + 13 * 7) / 52, 13 * 7 / 52, (39 * 14 + 91 * 7) / 364
+    np.testing.assert_allclose(
+        mean[0], [0.5 * day + 0.25 * year + 0.25 * 7 for day in (first, *[other] * 6)], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        quantiles[0, :, MEDIAN], [0.5 * day + 0.25 * 0 + 0.25 * 7 for day in (14, *[0] * 6)], rtol=1e-5
+    )
+
+
+def test_a_series_without_a_day_in_the_quarter_takes_the_years_and_one_without_any_stays_unknown() -> None:
+    window = np.vstack([weeks(*[3.0] * 7), weeks(*[np.nan] * 7)])
+    window[0, -91:] = np.nan
+    mean, quantiles = own_mixture(window, np.array([0.0, 0.0, 1.0]))
+    assert (mean[0] == 3).all() and (quantiles[0] == 3).all()
+    assert np.isnan(mean[1]).all() and np.isnan(quantiles[1]).all()
+
+
+def test_a_week_that_has_lost_its_pattern_is_drawn_towards_all_days() -> None:
+    """The past sold 14 on one weekday; the days held out sell as much on any. Weekdays get no share, all days get one."""
+    windows = 60
+    memory = np.repeat(weeks(14, 0, 0, 14, 0, 0, 0), windows, axis=0)
+    y = np.random.default_rng(6).permuted(memory[:, :HORIZON], axis=1)
+    quantiles = np.repeat(np.repeat(memory[:, :HORIZON, None], len(LEVELS), axis=2)[None], 1, axis=0)
+    mixture = Mixture(memory[None, :, :HORIZON], np.ones((1, windows, HORIZON), np.float32), quantiles, memory)
+    found = learn(mixture, y, np.ones(windows, np.float32)).climatology_K
+    assert found[0] == 0 and found[1:].sum() >= 0.8
+
+
+def test_days_that_come_in_move_the_shares_and_old_evidence_fades() -> None:
+    """What was right at the training is wrong since: within a few horizons climatology takes over; no day changes nothing."""
+    right, weight = np.full((40, HORIZON), 4.0, np.float32), np.ones(40, np.float32)
+    first = learn(flat(4.0, windows=40, memory=9.0), right, weight)
+    assert first.climatology_K.sum() == 0 and first.evidence_C is not None
+    changed, adjustment, shares = np.full((40, HORIZON), 9.0, np.float32), first, []
+    for _ in range(4):
+        adjustment = relearned(adjustment, flat(4.0, windows=40, memory=9.0), changed, weight, worth=1.0)
+        shares.append(float(adjustment.climatology_K.sum()))
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    nothing = np.full((40, HORIZON), np.nan, np.float32)
+    assert relearned(first, flat(4.0, windows=40), nothing, weight, worth=1.0) is first
+    old = Adjustment(np.ones(1))
+    assert relearned(old, flat(4.0, windows=40), changed, weight, worth=1.0) is old
+    once = relearned(first, flat(4.0, windows=40, memory=9.0), changed, weight, worth=0.5)
+    assert once.evidence_C is not None
+    np.testing.assert_allclose(
+        once.evidence_C[0], EVIDENCE_DECAY**0.5 * first.evidence_C[0] + 0.5 * 5 * np.mean(LEVELS), rtol=1e-6
+    )
+    assert (SHARES_CK.sum(axis=1) <= 1 + 1e-9).all() and len(once.evidence_C) == len(SHARES_CK)
 
 
 def test_the_head_is_the_one_that_is_right_about_the_days_seen() -> None:
@@ -181,9 +238,19 @@ def test_the_loss_is_the_mean_pinball_loss_of_observed_days() -> None:
 
 
 def test_an_adjustment_survives_json() -> None:
-    for one in (equal_members(3), Adjustment(np.ones(1), 0.5, 0.3, np.zeros((3, 3, len(LEVELS))), whole_units=True)):
+    levels_NGQ = np.zeros((3, 3, len(LEVELS)))
+    full = Adjustment(
+        np.ones(1), 0.5, by_weekday(0.3), levels_NGQ, whole_units=True, evidence_C=np.ones(len(SHARES_CK))
+    )
+    for one in (equal_members(3), full):
         again = Adjustment.from_dict(one.as_dict())
         assert again.as_dict() == one.as_dict()
+
+
+def test_an_older_adjustment_knows_weekdays_alone_and_no_evidence() -> None:
+    plain = {"weights": [1.0], "counts": 0.0, "climatology": 0.3, "levels": None, "whole_units": True}
+    older = Adjustment.from_dict(plain)
+    assert older.climatology_K.tolist() == [0.3, 0, 0] and older.evidence_C is None
 
 
 def test_an_ensemble_trains_every_member_and_answers_as_one() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from models.checkpoint import deserialise, serialise
 from models.evaluation import evaluate
-from models.forecaster import Forecaster
+from models.forecaster import Forecaster, Member
 from models.inference import predict
 from models.online import (
     NothingNew,
@@ -21,15 +21,16 @@ from models.online import (
 )
 from models.panel import Panel
 from models.progress import Clock, Progress, TimeLimitReached
-from models.training import Trained
-from tests.models.panels import make_panel
+from models.training import Course, Trained, unadjusted
+from models.validation import learn_from_newest
+from tests.models.panels import make_panel, resolved
 
 QUICK = UpdateConfig(steps=8, batch_size=64)
 ALL_DAYS = make_panel(days=230)
 
 
-def weights(forecaster: Forecaster) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in forecaster.members[0].network.state_dict().items()}
+def weights(forecaster: Forecaster, member: int = 0) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in forecaster.members[member].network.state_dict().items()}
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -38,6 +39,29 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 def first_days(days: int) -> Panel:
     return ALL_DAYS.until(ALL_DAYS.start + np.timedelta64(days - 1, "D"))
+
+
+def with_covariates(panel: Panel) -> Panel:
+    """The panel with an amount and a flag known ahead, and one that is known of the past only."""
+    rng = np.random.default_rng(0)
+    known = {name: rng.integers(0, 2, (5, 230)).astype(np.float32) for name in ("promo", "event=fair")}
+    return replace(panel, known=known, past={"rain": rng.random((5, 230)).astype(np.float32)[:, : panel.days]})
+
+
+def several() -> list[Forecaster]:
+    """A forecaster of five fresh networks, some of a longer context or with more dropout, then one of each alone."""
+    covariates = {"known": ("promo", "event=fair"), "past": ("rain",), "dropout": 0.1}
+    members = [
+        resolved("mlp", **covariates),
+        resolved("lstm", **covariates | {"context_length": 42}),
+        resolved("transformer", **covariates | {"dropout": 0.4}),
+        resolved("cnn", **covariates | {"context_length": 42}),
+        resolved("mlp", **covariates | {"seed": 1}),
+    ]
+    panel = with_covariates(first_days(160))
+    course = Course(panel, members, end=160)
+    all_of = [Member(fit.network.config, fit.network) for fit in course.fits]
+    return [unadjusted(panel, some, course.identities, until=159) for some in (all_of, *([one] for one in all_of))]
 
 
 def test_a_child_has_learned_and_its_parent_is_unchanged(trained: Trained) -> None:
@@ -56,6 +80,29 @@ def test_carrying_on_gives_the_weights_that_an_update_would_publish(trained: Tra
     child = carried_on(trained.forecaster, first_days(190), config=QUICK)
     assert same(weights(child), weights(update(trained.forecaster, first_days(190), config=QUICK).forecaster))
     assert child.twin is None and child.trained_until == first_days(190).end
+
+
+def test_networks_that_learn_on_together_become_what_each_becomes_alone() -> None:
+    """To the bit: windows, features and dropout are those that a network has for itself."""
+    panel = with_covariates(first_days(190))
+    together, *alone = several()
+    child = carried_on(together, panel, config=QUICK)
+    for number, one in enumerate(alone):
+        assert not same(weights(child, number), weights(one))
+        assert same(weights(child, number), weights(carried_on(one, panel, config=QUICK)))
+
+
+def test_an_update_of_several_networks_tells_every_step_and_keeps_to_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.progress.REPORT_SECONDS", 0.0)
+    panel = with_covariates(first_days(190))
+    told: list[Progress] = []
+    updated = update(several()[0], panel, config=QUICK, report=told.append)
+    fractions = [p.fraction for p in told]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0
+    assert [p.stage for p in told] == ["updating"] * 8 + ["judging"] + ["updating"] * 8 + ["done"]
+    assert all(p.loss is not None and p.loss > 0 for p in told[1:]) and told[-1].loss == updated.history[-1]["loss"]
+    with pytest.raises(TimeLimitReached):
+        update(several()[0], panel, config=replace(QUICK, steps=100_000, max_seconds=1.0))
 
 
 def test_steps_follow_the_days_within_bounds() -> None:
@@ -101,6 +148,39 @@ def test_the_same_update_twice_gives_the_same_weights(trained: Trained) -> None:
     panel = first_days(190)
     first, second = (update(trained.forecaster, panel, config=QUICK) for _ in range(2))
     assert same(weights(first.forecaster), weights(second.forecaster)) and first.metrics == second.metrics
+
+
+def test_shares_of_climatology_are_relearned_from_days_before_the_end_alone(trained: Trained) -> None:
+    """By what the forecaster itself says of the week before the end; it is that week's loss that is added."""
+    parent = trained.forecaster
+    before, end = parent.adjustment, 190
+    found = learn_from_newest(parent, first_days(230), end)
+    assert before.evidence_C is not None and found.evidence_C is not None
+    assert not np.allclose(found.evidence_C, before.evidence_C)
+    changed = replace(ALL_DAYS, quantity_ST=ALL_DAYS.quantity_ST.copy())
+    changed.quantity_ST[:, end:] += 1000
+    assert learn_from_newest(parent, changed, end).as_dict() == found.as_dict()
+    changed.quantity_ST[:, end - 1] += 1000
+    assert learn_from_newest(parent, changed, end).as_dict() != found.as_dict()
+    learned = parent.trained_until
+    assert learn_from_newest(parent, ALL_DAYS, ALL_DAYS.day_index(learned) + 1) is before
+
+
+def test_an_update_whose_forecasts_were_far_off_leans_on_climatology(trained: Trained) -> None:
+    """Sales in chaos since the training: whatever the networks knew of the week is worth less, in child and twin alike."""
+    panel = first_days(230)
+    shuffled = replace(panel, quantity_ST=panel.quantity_ST.copy())
+    rng = np.random.default_rng(3)
+    shuffled.quantity_ST[:, 160:] = rng.permuted(shuffled.quantity_ST[:, 160:], axis=1)
+    child = trained.forecaster
+    for day in (187, 194, 201, 208, 215):
+        child = carried_on(child, shuffled.until(shuffled.start + np.timedelta64(day, "D")), config=QUICK)
+    calm = trained.forecaster.adjustment.climatology_K
+    assert child.adjustment.climatology_K[1:].sum() > calm[1:].sum()
+    updated = update(trained.forecaster, shuffled, config=QUICK).forecaster
+    assert updated.twin is not None and updated.twin.adjustment.evidence_C is not None
+    assert updated.adjustment.evidence_C is not None
+    assert not np.array_equal(updated.adjustment.evidence_C, updated.twin.adjustment.evidence_C)
 
 
 def test_an_update_helps_after_a_shift(trained: Trained) -> None:

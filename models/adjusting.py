@@ -1,0 +1,163 @@
+"""What an adjustment is learned from: forecasts of days that their members had not seen, beside what was sold.
+
+A few numbers are learned, and kept tame: each step is taken only as far as it was seen to pay on those days. `learn` finds all of
+them after a training; an update goes on weighing the shares of climatology by the days that have come in (`relearned`).
+
+Shapes: M members, B windows, H horizon, L memory days, Q quantile levels, K kinds of climatology, C candidate shares of them,
+N segments of series, G stretches of the horizon.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from models.adjustment import (
+    STRETCHES,
+    Adjustment,
+    Doubles,
+    Mixture,
+    answer,
+    averaged,
+    combine,
+    counts_quantiles,
+    drawn_to,
+    finish,
+    heads,
+    sells_whole_units,
+    stretches,
+)
+from models.climatology import capped, own_mixture
+from models.dependence import pit
+from models.mean import area_mean, area_share
+from models.panel import Floats
+from models.segments import SEGMENTS, segments_of
+from models.training_config import LEVELS
+
+COUNTS_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+GOOD_ENOUGH = 1.001
+"""Of equals, within 0.1 % of the least loss, the least share of counts is the simplest."""
+CLIMATOLOGY_SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+PARTS_K = (
+    (1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 2, 1 / 2, 0), (1 / 2, 0, 1 / 2), (0, 1 / 2, 1 / 2), (1 / 3, 1 / 3, 1 / 3)
+)  # fmt: skip
+"""How the kinds of climatology (climatology.py) divide a share among them."""
+SHARES_CK: Doubles = np.array(
+    [(0, 0, 0)] + [share * np.array(parts) for parts in PARTS_K for share in CLIMATOLOGY_SHARES]
+)
+EVIDENCE_PRIOR = 4.0
+"""How many horizons of days that come in count as much as all days held out of the training."""
+EVIDENCE_DECAY = 0.9
+"""What is left of older evidence a horizon later."""
+ROUNDING = Adjustment(np.ones(1), whole_units=True)
+WEIGHT_STEPS = 120
+CALIBRATION_PRIOR = 3000
+"""Days that say the levels are right as they are; with as many observed days a correction is taken by half."""
+
+
+def learn(
+    mixture: Mixture, y_BH: Floats, weight_B: Floats, *, counts_shares: tuple[float, ...] = COUNTS_SHARES
+) -> Adjustment:
+    """The adjustment that windows not trained on speak for. `weight_B` turns pinball in units into the loss that matters.
+
+    Shares are compared as they would be answered: what stands for whole units is rounded.
+    """
+    weights_M = _weights(mixture, y_BH, weight_B)
+    quantiles_BHQ = averaged(weights_M, mixture.quantiles_MBHQ)
+    counts_BHQ = counts_quantiles(mixture, weights_M)
+    drawn = [_rounded(drawn_to(quantiles_BHQ, counts_BHQ, share), mixture.memory_BL) for share in counts_shares]
+    losses = [loss(one_BHQ, y_BH, weight_B) for one_BHQ in drawn]
+    good = [s for s, value in zip(counts_shares, losses, strict=True) if value <= min(losses) * GOOD_ENOUGH]
+    weighed = Adjustment(weights_M, min(good))
+    losses_C = _losses_of_shares(mixture, weighed, y_BH, weight_B)
+    adjustment = replace(weighed, climatology_K=SHARES_CK[losses_C.argmin()], evidence_C=EVIDENCE_PRIOR * losses_C)
+    _, quantiles_BHQ = combine(mixture, adjustment)
+    calibrated = replace(adjustment, levels_NGQ=_calibrated_levels(quantiles_BHQ, y_BH, mixture.memory_BL))
+    rounded = replace(calibrated, whole_units=True)
+    found = min(
+        (adjustment, calibrated, rounded, replace(adjustment, whole_units=True)),
+        key=lambda one: loss(finish(quantiles_BHQ, mixture.memory_BL, one), y_BH, weight_B),
+    )
+    mean_BH, calibrated_BHQ = answer(mixture, found, whole_units=False)
+    area_BH = area_mean(calibrated_BHQ, sells_whole_units(mixture.memory_BL))
+    return replace(found, area=area_share(mean_BH, area_BH, y_BH, mixture.memory_BL))
+
+
+def relearned(adjustment: Adjustment, mixture: Mixture, y_BH: Floats, weight_B: Floats, *, worth: float) -> Adjustment:
+    """The same with shares of climatology that the newest days speak for as well.
+
+    `mixture` are forecasts of these days by members that had not seen them, `worth` how many horizons of days are new. Older
+    evidence fades by EVIDENCE_DECAY a horizon. An adjustment without evidence stays as it is.
+    """
+    if adjustment.evidence_C is None or not np.isfinite(y_BH).any():
+        return adjustment
+    losses_C = _losses_of_shares(mixture, adjustment, y_BH, weight_B)
+    evidence_C = EVIDENCE_DECAY**worth * adjustment.evidence_C + worth * losses_C
+    return replace(adjustment, climatology_K=SHARES_CK[evidence_C.argmin()], evidence_C=evidence_C)
+
+
+def _losses_of_shares(mixture: Mixture, adjustment: Adjustment, y_BH: Floats, weight_B: Floats) -> Doubles:
+    """The loss of each of SHARES_CK, were it the adjustment's, (C,)."""
+    own_BHQ = heads(mixture, adjustment)
+    memory_BL = capped(mixture.memory_BL)
+    weekday_H = np.arange(mixture.horizon) % 7
+    losses = [loss(_rounded(own_BHQ, mixture.memory_BL), y_BH, weight_B)]
+    for parts in PARTS_K:
+        usual_BHQ = own_mixture(memory_BL, np.array(parts))[1][:, weekday_H]
+        for share in CLIMATOLOGY_SHARES:
+            drawn_BHQ = drawn_to(own_BHQ, usual_BHQ, share)
+            losses.append(loss(_rounded(drawn_BHQ, mixture.memory_BL), y_BH, weight_B))
+    return np.array(losses)
+
+
+def _rounded(quantiles_BHQ: Floats, memory_BL: Floats) -> Floats:
+    """As they would be answered: what stands for whole units is rounded."""
+    return finish(quantiles_BHQ, memory_BL, ROUNDING)
+
+
+def loss(quantiles_BHQ: Floats, y_BH: Floats, weight_B: Floats) -> float:
+    """Weighted pinball loss over windows, observed days and levels."""
+    error_BHQ = y_BH[..., None] - quantiles_BHQ
+    pinball_BH = np.maximum(np.array(LEVELS) * error_BHQ, (np.array(LEVELS) - 1) * error_BHQ).mean(axis=-1)
+    seen_BH = np.isfinite(y_BH)
+    total = (np.where(seen_BH, pinball_BH, 0.0).sum(axis=1) * weight_B).sum()
+    return float(total / max(seen_BH.sum(), 1))
+
+
+def _weights(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Doubles:
+    """Convex weights of least loss, drawn halfway back to equal ones: learned weights alone chase the windows seen."""
+    count = len(mixture.mean_MBH)
+    equal_M = np.full(count, 1.0 / count)
+    if count == 1:
+        return equal_M
+    seen_BH = torch.from_numpy(np.isfinite(y_BH)).float()
+    y_BH1 = torch.from_numpy(np.nan_to_num(y_BH))[..., None]
+    members = torch.from_numpy(mixture.quantiles_MBHQ)
+    level_Q = torch.tensor(LEVELS)
+    day_BH = seen_BH * torch.from_numpy(weight_B.astype(np.float32))[:, None]
+    logits = torch.zeros(count, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.05)
+    for _ in range(WEIGHT_STEPS):
+        error_BHQ = y_BH1 - torch.tensordot(logits.softmax(0), members, dims=1)
+        pinball_BH = torch.maximum(level_Q * error_BHQ, (level_Q - 1) * error_BHQ).mean(-1)
+        optimizer.zero_grad()
+        torch.autograd.backward((pinball_BH * day_BH).sum() / day_BH.sum().clamp(min=1e-9))
+        optimizer.step()
+    learned_M = logits.detach().softmax(0).numpy().astype(np.float64)
+    return (equal_M + learned_M) / 2
+
+
+def _calibrated_levels(quantiles_BHQ: Floats, y_BH: Floats, memory_BL: Floats) -> Doubles:
+    """For each level asked the level to read, so that as many days fall below as should; drawn back where days are few."""
+    rng = np.random.default_rng(0)
+    level_BH = np.where(np.isfinite(y_BH), pit(y_BH, quantiles_BHQ, np.array(LEVELS), rng), np.nan)
+    segment_B = segments_of(memory_BL)
+    levels_NGQ = np.empty((len(SEGMENTS), len(STRETCHES), len(LEVELS)))
+    for segment in range(len(SEGMENTS)):
+        for stretch, days in enumerate(stretches(y_BH.shape[1])):
+            came_in = level_BH[segment_B == segment][:, days]
+            came_in = came_in[np.isfinite(came_in)]
+            share = came_in.size / (came_in.size + CALIBRATION_PRIOR)
+            right_Q = np.quantile(came_in, LEVELS) if came_in.size else np.array(LEVELS)
+            levels_NGQ[segment, stretch] = np.array(LEVELS) + share * (right_Q - np.array(LEVELS))
+    return np.clip(levels_NGQ, LEVELS[0], LEVELS[-1])
