@@ -7,7 +7,8 @@ cutoff. On purpose: every day of the last 392 that sold something may change by 
 networks say (projected sign steps, Madry et al. 2018, arXiv 1706.06083), once to raise and once to lower the mean of the days
 ahead. Absurd: one day of the last 56 times ten, each day that sold something tried, with cleaning as the service does it. What
 counts is how far the sum of the means of all days ahead moves. Series of fewer than one unit ahead are left out: a percentage
-of nothing says nothing. Results: results/robustness.md has a table a file, replaced when it is run again.
+of nothing says nothing. Of a series sold in whole units such a change makes one sold by weight, which counts as well. Results:
+results/robustness.md has a table a file, replaced when it is run again.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.accuracy import forecast_at, read_panel, settings_of
 from benchmarks.runs import scores
-from models.adjustment import answer
+from models.adjustment import AREA_Q, answer
 from models.evaluation import window_cutoffs
 from models.forecaster import Forecaster
 from models.inference import AT_ONCE, members_of
@@ -146,11 +147,15 @@ def attacked(forecaster: Forecaster, windows: Windows, *, raise_it: bool) -> Ten
 
 
 def _network_total(forecaster: Forecaster, windows: Windows) -> Tensor:
-    """The sum over the days ahead of the members' weighted mean, in units, with gradients."""
+    """The sum over the days ahead of the members' weighted mean, drawn to the area under their quantiles, with gradients."""
     total_B = torch.zeros(len(windows.quantity_BM))
+    area_Q, share = torch.from_numpy(AREA_Q).float(), forecaster.adjustment.area
     for member, weight in zip(forecaster.members, forecaster.adjustment.weights_M.tolist(), strict=True):
         output = member.network.eval()(windows)
-        total_B = total_B + weight * output.mean_BH.sum(1) * output.scale_B
+        mean_BH = output.mean_BH
+        if output.quantiles_BHQ is not None:
+            mean_BH = (1 - share) * mean_BH + share * (output.quantiles_BHQ.clamp(min=0.0) @ area_Q)
+        total_B = total_B + weight * mean_BH.sum(1) * output.scale_B
     return total_B
 
 

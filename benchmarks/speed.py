@@ -87,11 +87,11 @@ def repeated(panel: Panel, series: int) -> Panel:
 
 
 def briefly_trained(panel: Panel, model: str) -> Forecaster:
-    """A forecaster that takes every step an answer may take: climatology, calibrated levels, whole units."""
+    """A forecaster that takes every step an answer may take: climatology, calibrated levels, whole units, the area's mean."""
     forecaster = train(panel, TrainingConfig(model=model, epochs=1)).forecaster  # type: ignore[arg-type]
     levels_NGQ = np.tile(np.clip(np.array(LEVELS) + 0.005, LEVELS[0], LEVELS[-1]), (3, 3, 1))
     climatology_K = np.array([0.1, 0.0, 0.1])
-    adjustment = Adjustment(forecaster.adjustment.weights_M, 0.0, climatology_K, levels_NGQ, whole_units=True)
+    adjustment = Adjustment(forecaster.adjustment.weights_M, 0.0, climatology_K, levels_NGQ, True, area=0.5)
     return replace(forecaster, adjustment=adjustment)
 
 

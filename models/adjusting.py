@@ -17,16 +17,19 @@ from models.adjustment import (
     Adjustment,
     Doubles,
     Mixture,
+    answer,
     averaged,
     combine,
     counts_quantiles,
     drawn_to,
     finish,
     heads,
+    sells_whole_units,
     stretches,
 )
 from models.climatology import capped, own_mixture
 from models.dependence import pit
+from models.mean import area_mean, area_share
 from models.panel import Floats
 from models.segments import SEGMENTS, segments_of
 from models.training_config import LEVELS
@@ -76,7 +79,9 @@ def learn(
         (adjustment, calibrated, rounded, replace(adjustment, whole_units=True)),
         key=lambda one: loss(finish(quantiles_BHQ, mixture.memory_BL, one), y_BH, weight_B),
     )
-    return found
+    mean_BH, calibrated_BHQ = answer(mixture, found, whole_units=False)
+    area_BH = area_mean(calibrated_BHQ, sells_whole_units(mixture.memory_BL))
+    return replace(found, area=area_share(mean_BH, area_BH, y_BH, mixture.memory_BL))
 
 
 def relearned(adjustment: Adjustment, mixture: Mixture, y_BH: Floats, weight_B: Floats, *, worth: float) -> Adjustment:

@@ -1,6 +1,7 @@
 """From the forecasts of members to one: weights, heads, a share of climatology, calibrated levels, whole units.
 
-How it is applied: `answer` is `combine`, then `finish`, and the mean follows the levels. How it is learned is in adjusting.py.
+How it is applied: `answer` is `combine`, then `finish`; the mean follows the levels and is drawn to the area under them. How it
+is learned is in adjusting.py.
 
 Shapes: M members, B windows, H horizon, L memory days, Q quantile levels, K kinds of climatology, C candidate shares of them,
 N segments of series, G stretches of the horizon.
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from models import negative_binomial
 from models.climatology import KINDS, capped, own_mixture
+from models.mean import area_mean
 from models.panel import Floats
 from models.quantiles import interpolate_levels
 from models.segments import SEGMENTS, segments_of
@@ -34,7 +36,8 @@ class Adjustment:
 
     `climatology_K`: the share of each kind of climatology; the members have the rest. `evidence_C`: the loss of each candidate
     for these shares on days that the members had not seen, which updates add to; None where it is not known (adjusting.py).
-    `levels_NGQ`: which level of the mixture to read for each level asked, by segment of series and days ahead.
+    `levels_NGQ`: which level of the mixture to read for each level asked, by segment of series and days ahead. `area` is the
+    share of the area under the calibrated quantiles against the networks' mean.
     """
 
     weights_M: Doubles
@@ -43,6 +46,7 @@ class Adjustment:
     levels_NGQ: Doubles | None = None
     whole_units: bool = False
     evidence_C: Doubles | None = None
+    area: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -53,11 +57,12 @@ class Adjustment:
             "levels": None if self.levels_NGQ is None else self.levels_NGQ.tolist(),
             "whole_units": self.whole_units,
             "evidence": None if self.evidence_C is None else self.evidence_C.tolist(),
+            "area": self.area,
         }
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Adjustment":
-        """The same again. Older ones know climatology by weekday alone, and no evidence."""
+        """The same again. Older ones know climatology by weekday alone, no evidence and no area."""
         levels, evidence, climatology = plain["levels"], plain.get("evidence"), plain["climatology"]
         return cls(
             np.array(plain["weights"], np.float64),
@@ -66,6 +71,7 @@ class Adjustment:
             None if levels is None else np.array(levels, np.float64),
             plain["whole_units"],
             None if evidence is None else np.array(evidence, np.float64),
+            plain.get("area", 0.0),
         )
 
 
@@ -93,7 +99,11 @@ def answer(mixture: Mixture, adjustment: Adjustment, *, whole_units: bool = True
     mean_BH, quantiles_BHQ = combine(mixture, adjustment)
     if adjustment.levels_NGQ is not None:
         mean_BH = _following(mean_BH, quantiles_BHQ, segments_of(mixture.memory_BL), adjustment.levels_NGQ)
-    return mean_BH, finish(quantiles_BHQ, mixture.memory_BL, adjustment, whole_units=whole_units)
+    calibrated_BHQ = _calibrated(quantiles_BHQ, mixture.memory_BL, adjustment)
+    if adjustment.area > 0:
+        area_BH = area_mean(calibrated_BHQ, sells_whole_units(mixture.memory_BL))
+        mean_BH = drawn_to(mean_BH, area_BH, adjustment.area)
+    return mean_BH, _in_units(calibrated_BHQ, mixture.memory_BL, adjustment.whole_units and whole_units)
 
 
 def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
@@ -148,9 +158,18 @@ def counts_quantiles(mixture: Mixture, weights_M: Doubles) -> Floats:
 
 def finish(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:
     """Calibrated, in whole units where the series sells so and the adjustment says it pays, in order, not negative."""
-    if adjustment.levels_NGQ is not None:
-        quantiles_BHQ = _at_levels(quantiles_BHQ, segments_of(memory_BL), adjustment.levels_NGQ)
-    if adjustment.whole_units and whole_units:
+    calibrated_BHQ = _calibrated(quantiles_BHQ, memory_BL, adjustment)
+    return _in_units(calibrated_BHQ, memory_BL, adjustment.whole_units and whole_units)
+
+
+def _calibrated(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment) -> Floats:
+    if adjustment.levels_NGQ is None:
+        return quantiles_BHQ
+    return _at_levels(quantiles_BHQ, segments_of(memory_BL), adjustment.levels_NGQ)
+
+
+def _in_units(quantiles_BHQ: Floats, memory_BL: Floats, whole_units: bool) -> Floats:
+    if whole_units:
         whole_B = sells_whole_units(memory_BL)
         quantiles_BHQ = np.rint(quantiles_BHQ, out=quantiles_BHQ.copy(), where=whole_B[:, None, None])
     return np.maximum(quantiles_BHQ, 0.0)

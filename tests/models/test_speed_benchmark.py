@@ -35,6 +35,7 @@ def test_repeated_series_are_the_files_own_under_new_names() -> None:
 def test_a_forecaster_that_is_measured_takes_every_step_of_an_answer() -> None:
     adjustment = briefly_trained(make_panel(days=120), "mlp").adjustment
     assert adjustment.climatology_K.sum() > 0 and adjustment.levels_NGQ is not None and adjustment.whole_units
+    assert adjustment.area > 0
 
 
 def test_int8_weights_change_the_answer_a_little() -> None:
