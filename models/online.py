@@ -50,11 +50,15 @@ MOST_STEPS = 112
 
 @dataclass(frozen=True)
 class UpdateConfig:
-    """How far an update may move. `max_seconds` as in a training. Without `steps` they follow the days that have come in."""
+    """How far an update may move. `max_seconds` as in a training. Without `steps` they follow the days that have come in.
+
+    Where the fewest steps are more than the days ask for, the learning rate falls as much, so that many small updates move a
+    network as far as one large one.
+    """
 
     steps: int | None = None
     batch_size: int = 256
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     decay: float = 0.95
     seed: int = 0
     max_seconds: float = 600.0
@@ -62,6 +66,11 @@ class UpdateConfig:
     def steps_for(self, days: int) -> int:
         """Steps of an update by so many days."""
         return self.steps or min(max(STEPS_A_DAY * days, FEWEST_STEPS), MOST_STEPS)
+
+    def rate_for(self, days: int) -> float:
+        """Learning rate of an update by so many days."""
+        asked = 1.0 if self.steps else STEPS_A_DAY * max(days, 1) / self.steps_for(days)
+        return self.learning_rate * min(asked, 1.0)
 
 
 def update(
@@ -155,7 +164,8 @@ def continued(
     ]
     usable = [sampler for sampler in samplers if len(sampler)]
     steps = config.steps_for(end - 1 - learned)
-    learners = [_learner(member, config, steps=steps, placement=placement) for member in forecaster.members]
+    schedule = Schedule(config.rate_for(end - 1 - learned), steps, warmup_steps=5)
+    learners = [_learner(member, config, schedule, placement) for member in forecaster.members]
     rng = np.random.default_rng(config.seed)
     for step in range(steps):
         clock.check("updating", part[0] + (part[1] - part[0]) * step / steps)
@@ -174,10 +184,10 @@ class _Learner:
     numbers: RandomNumbers
 
 
-def _learner(member: Member, config: UpdateConfig, *, steps: int, placement: Placement) -> _Learner:
+def _learner(member: Member, config: UpdateConfig, schedule: Schedule, placement: Placement) -> _Learner:
     fit = Fit(
         copy.deepcopy(member.network).requires_grad_(True),
-        Schedule(config.learning_rate, steps, warmup_steps=5),
+        schedule,
         decay=config.decay,
         keep_start=True,
         placement=placement,

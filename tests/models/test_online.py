@@ -110,6 +110,13 @@ def test_steps_follow_the_days_within_bounds() -> None:
     assert UpdateConfig(steps=7).steps_for(28) == 7
 
 
+def test_small_updates_have_a_lower_rate_so_that_steps_times_rate_follow_the_days() -> None:
+    config = UpdateConfig(learning_rate=0.02)
+    for days in (1, 2, 3, 5, 10, 28):
+        assert config.steps_for(days) * config.rate_for(days) == pytest.approx(4 * days * 0.02)
+    assert config.rate_for(365) == 0.02 and UpdateConfig(steps=7, learning_rate=0.02).rate_for(1) == 0.02
+
+
 def test_it_is_judged_beside_its_parent_on_days_the_twins_have_not_seen(trained: Trained) -> None:
     panel = first_days(190)
     updated = update(trained.forecaster, panel, config=QUICK)
