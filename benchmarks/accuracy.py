@@ -16,6 +16,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,32 +53,18 @@ def main(argv: list[str]) -> int:
     if len(cutoffs) < args.windows:
         print(f"The data holds only {len(cutoffs)} windows.", file=sys.stderr)
         return 1
-    settings = settings_of(args.set)
     config = TrainingConfig(
         model=args.model, horizon=args.horizon, seed=args.seed, known=known, past=past,
-        max_seconds=args.max_seconds, **settings,
+        max_seconds=args.max_seconds, **settings_of(args.set),
     )  # fmt: skip
     before = seen(panel, cutoffs[0])
     trained = train(before, config, placement=args.device)
-    frozen = [trained.forecaster] * len(cutoffs)
-    started = time.perf_counter()
-    lineage = frozen if args.frozen else updated(trained.forecaster, panel, cutoffs, args.seed)
-    update_seconds = time.perf_counter() - started
-    forecasts = forecasts_of(lineage, panel, cutoffs)
-    predict_seconds = time.perf_counter() - started - update_seconds
-    write_forecasts(args.out, panel, cutoffs, forecasts)
     judge = partial(scores, panel=panel, cutoffs=cutoffs, horizon=args.horizon, season=args.season)
-    result = summary(args, trained, judge(forecasts), predict_seconds)
-    plain = forecasts_of(lineage, panel, cutoffs, whole_units=False)
-    result |= {"update_seconds": round(update_seconds, 1), "unrounded": judge(plain)}
-    if not args.frozen:
-        result["frozen"] = judge(forecasts_of(frozen, panel, cutoffs))
+    result = judged(args, trained, panel, cutoffs, judge)
     if args.compress:
         student, compressed = compress(trained, before, config, args.device)
         alone = forecasts_of([student.forecaster] * len(cutoffs), panel, cutoffs)
         result["compressed"] = compressed | {"metrics": judge(alone)}
-    rows_NH = trained.forecaster.dependence_NH
-    result["weekly"] = weekly_scores(forecasts, panel, cutoffs, rows_NH, horizon=args.horizon)
     print(json.dumps(result))
     if not args.end:
         append_log(
@@ -86,6 +73,30 @@ def main(argv: list[str]) -> int:
             code=["models", "benchmarks/accuracy.py", "benchmarks/runs.py", "benchmarks/weekly.py"],
         )  # fmt: skip
     return 0
+
+
+def judged(
+    args: argparse.Namespace,
+    trained: Trained,
+    panel: Panel,
+    cutoffs: list[int],
+    judge: Callable[[list[Forecast]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Forecasts at every cutoff, written to `args.out`; their scores, and those of what they are to be compared with."""
+    frozen = [trained.forecaster] * len(cutoffs)
+    started = time.perf_counter()
+    lineage = frozen if args.frozen else updated(trained.forecaster, panel, cutoffs, args.seed)
+    update_seconds = time.perf_counter() - started
+    forecasts = forecasts_of(lineage, panel, cutoffs)
+    predict_seconds = time.perf_counter() - started - update_seconds
+    write_forecasts(args.out, panel, cutoffs, forecasts)
+    result = summary(args, trained, judge(forecasts), predict_seconds)
+    plain = forecasts_of(lineage, panel, cutoffs, whole_units=False)
+    result |= {"update_seconds": round(update_seconds, 1), "unrounded": judge(plain)}
+    if not args.frozen:
+        result["frozen"] = judge(forecasts_of(frozen, panel, cutoffs))
+    rows_NH = trained.forecaster.dependence_NH
+    return result | {"weekly": weekly_scores(forecasts, panel, cutoffs, rows_NH, horizon=args.horizon)}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
