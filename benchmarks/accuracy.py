@@ -95,8 +95,8 @@ def judged(
     result |= {"update_seconds": round(update_seconds, 1), "unrounded": judge(plain)}
     if not args.frozen:
         result["frozen"] = judge(forecasts_of(frozen, panel, cutoffs))
-    rows_NH = trained.forecaster.dependence_NH
-    return result | {"weekly": weekly_scores(forecasts, panel, cutoffs, rows_NH, horizon=args.horizon)}
+    dependence = trained.forecaster.dependence
+    return result | {"weekly": weekly_scores(forecasts, panel, cutoffs, dependence, horizon=args.horizon)}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -2,19 +2,19 @@
 
 Weeks ahead are the days 1–7, 8–14, … of a horizon, whole ones only. A week counts where all its seven days were observed.
 
-Shapes: S series, H horizon, G weeks, Q scored levels, N rows of dependence.
+Shapes: S series, H horizon, G weeks, Q scored levels.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models import metrics
-from models.dependence import usual_dependence
+from models.dependence import Dependence, usual_dependence
 from models.evaluation import SCORED_LEVELS, Scores, average
 from models.forecast import Forecast
 from models.inference import answerable
 from models.panel import Floats, Panel
-from models.quantiles import ranks, sum_quantiles
+from models.quantiles import ranks
+from models.sums import sum_quantiles
 from models.windows import Index, take_days
 
 WEEK = 7
@@ -22,7 +22,7 @@ LOW, HIGH = SCORED_LEVELS.index(0.1), SCORED_LEVELS.index(0.9)
 
 
 def weekly_scores(
-    forecasts: list[Forecast], panel: Panel, cutoffs: list[int], dependence_NH: NDArray[np.floating], *, horizon: int
+    forecasts: list[Forecast], panel: Panel, cutoffs: list[int], dependence: Dependence, *, horizon: int
 ) -> Scores | None:
     """Scores of the weeks' sums averaged over windows, those of independent days under `independent`; None without a week.
 
@@ -32,21 +32,21 @@ def weekly_scores(
     groups = [slice(first, first + WEEK) for first in range(0, horizon - WEEK + 1, WEEK)]
     if not groups:
         return None
-    alone_NH = independent_rows(len(dependence_NH), horizon)
+    independent = independent_days(len(dependence.rows_NH), horizon)
     told, alone = [], []
     for forecast, cutoff in zip(forecasts, cutoffs, strict=True):
         sold_SG, rows = sold_in_weeks(panel, cutoff, groups)
         days = forecast.rows(rows).days(horizon)
-        alone.append(score_sums(sold_SG, sums(days, alone_NH, groups)))
-        sums_SGQ = sums(days, dependence_NH, groups)
+        alone.append(score_sums(sold_SG, sums(days, independent, groups)))
+        sums_SGQ = sums(days, dependence, groups)
         short = np.flatnonzero(~answerable(panel, cutoff)[rows])
         sums_SGQ[short] = sums(days.rows(short), usual_dependence(horizon), groups)
         told.append(score_sums(sold_SG, sums_SGQ))
     return average(told) | {"independent": average(alone)}
 
 
-def sums(days: Forecast, dependence_NH: NDArray[np.floating], groups: list[slice]) -> Floats:
-    return sum_quantiles(days.quantiles_SHQ, days.levels_Q, dependence_NH, groups, SCORED_LEVELS)
+def sums(days: Forecast, dependence: Dependence, groups: list[slice]) -> Floats:
+    return sum_quantiles(days.quantiles_SHQ, days.levels_Q, dependence, groups, SCORED_LEVELS)
 
 
 def sold_in_weeks(panel: Panel, cutoff: int, groups: list[slice]) -> tuple[Floats, Index]:
@@ -69,7 +69,7 @@ def score_sums(sold_SG: Floats, sums_SGQ: Floats) -> dict[str, float]:
     }
 
 
-def independent_rows(count: int, horizon: int) -> NDArray[np.float16]:
-    """Rows of dependence of days that have nothing to do with one another."""
+def independent_days(count: int, horizon: int) -> Dependence:
+    """Days that have nothing to do with one another."""
     rng = np.random.default_rng(0)
-    return ranks(rng.random((count, horizon)), rng)
+    return Dependence(ranks(rng.random((count, horizon)), rng))

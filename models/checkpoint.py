@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from models.adjustment import Adjustment
+from models.dependence import Dependence
 from models.forecaster import Forecaster, Member
 from models.identities import Identities
 from models.networks.network import Network
@@ -72,12 +73,13 @@ def _plain(forecaster: Forecaster) -> dict[str, Any]:
         "keys": [list(key) for key in forecaster.keys],
         "attributes": forecaster.identities.attributes,
         "adjustment": forecaster.adjustment.as_dict(),
+        "levels_of_sums": forecaster.dependence.levels_Q.tolist(),
         "trained_until": str(forecaster.trained_until),
     }
 
 
 def _tensors(part: str, forecaster: Forecaster) -> dict[str, Tensor]:
-    named = {f"{part}.dependence": torch.from_numpy(np.array(forecaster.dependence_NH))}
+    named = {f"{part}.dependence": torch.from_numpy(np.array(forecaster.dependence.rows_NH))}
     for number, member in enumerate(forecaster.members):
         prefix = f"{part}.{number}"
         named |= {f"{prefix}.network.{name}": value for name, value in member.network.state_dict().items()}
@@ -99,10 +101,14 @@ def _forecaster(part: str, tensors: dict[str, Tensor], plain: dict[str, Any]) ->
     if not configs or len(adjustment.weights_M) != len(configs):
         raise CheckpointError(f"There are {len(configs)} members and {len(adjustment.weights_M)} weights.")
     members = [_member(f"{part}.{number}.", own, config, identities) for number, config in enumerate(configs)]
-    dependence_NH = _array(own, f"{part}.dependence", (None, configs[0].horizon))
+    rows_NH = _array(own, f"{part}.dependence", (None, configs[0].horizon))
+    levels_Q = np.array(plain.get("levels_of_sums", LEVELS), np.float64)  # older ones read paths' sums as they are
+    if levels_Q.shape != (len(LEVELS),) or not np.isfinite(levels_Q).all():
+        raise CheckpointError(f"levels_of_sums must be {len(LEVELS)} numbers.")
+    dependence = Dependence(rows_NH, levels_Q)
     if own:
         raise CheckpointError(f"The weights hold surplus tensors: {sorted(own)[:5]}.")
-    return Forecaster(members, identities, np.datetime64(plain["trained_until"], "D"), adjustment, dependence_NH)
+    return Forecaster(members, identities, np.datetime64(plain["trained_until"], "D"), adjustment, dependence)
 
 
 def _member(prefix: str, own: dict[str, Tensor], config: ResolvedConfig, identities: Identities) -> Member:

@@ -3,9 +3,13 @@
 A row is one series and cutoff: where each of the H days fell within its forecast distribution (its PIT value,
 randomised where quantiles tie), turned into ranks over all rows. Rows of different series are pooled.
 
-Shapes: N rows, H horizon, Q quantile levels.
+Sums of paths so made still come in below a level more or less often than it says. So which level of them to read for each level
+asked is learned from weeks of the days held out.
+
+Shapes: N rows, H horizon, Q quantile levels, W wanted levels, G weeks.
 """
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -13,21 +17,52 @@ from numpy.typing import NDArray
 
 from models.panel import Floats
 from models.quantiles import ranks
+from models.training_config import LEVELS
 
 MOST_ROWS = 400
 FEWEST_ROWS = 60
+WEEKS_PRIOR = 1_000
+"""Weeks that say the sums' levels are right as they are; with as many observed weeks a correction is taken by half."""
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """`rows_NH`: ranks in (0, 1), a row a sample path. `levels_Q`: which level of a sum of paths is read for each of LEVELS."""
+
+    rows_NH: NDArray[np.float16]
+    levels_Q: NDArray[np.float64] = field(default_factory=lambda: np.array(LEVELS))
+
+    def read_at(self, wanted_W: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The level of a sum of paths to read for each level wanted."""
+        read_W: NDArray[np.float64] = np.interp(wanted_W, LEVELS, self.levels_Q)
+        return read_W
 
 
 def dependence_rows(
     y_NH: Floats, quantiles_NHQ: Floats, levels_Q: NDArray[np.float64], rng: np.random.Generator
-) -> NDArray[np.float16]:
+) -> Dependence:
     """Rows of dependence from past windows; the usual ones when fewer than FEWEST_ROWS windows are mostly observed."""
     usable = np.flatnonzero(np.isfinite(y_NH).mean(axis=1) >= 0.75)
     if len(usable) < FEWEST_ROWS:
         return usual_dependence(y_NH.shape[1])
     if len(usable) > MOST_ROWS:
         usable = rng.choice(usable, MOST_ROWS, replace=False)
-    return ranks(pit(y_NH[usable], quantiles_NHQ[usable], levels_Q, rng), rng)
+    return Dependence(ranks(pit(y_NH[usable], quantiles_NHQ[usable], levels_Q, rng), rng))
+
+
+def levels_of_sums(sold_NG: Floats, sums_NGQ: Floats, rng: np.random.Generator) -> NDArray[np.float64]:
+    """For each of LEVELS the level to read (Q), so that as many past sums fall below as should; drawn back where weeks are few.
+
+    `sums_NGQ` are the quantiles of sums of paths at LEVELS, `sold_NG` what was sold, NaN where a day of the week is missing.
+    """
+    levels_Q = np.array(LEVELS)
+    seen_NG = np.isfinite(sold_NG)
+    if not seen_NG.any():
+        return levels_Q
+    came_in = pit(sold_NG, sums_NGQ, levels_Q, rng)[seen_NG]
+    share = came_in.size / (came_in.size + WEEKS_PRIOR)
+    drawn_Q: NDArray[np.float64] = levels_Q + share * (np.quantile(came_in, levels_Q) - levels_Q)
+    return drawn_Q.clip(levels_Q[0], levels_Q[-1])
 
 
 def pit(
@@ -54,7 +89,7 @@ def _at(quantiles_NHQ: Floats, index_NH: NDArray[np.int64]) -> Floats:
 
 
 @lru_cache(maxsize=16)
-def usual_dependence(horizon: int) -> NDArray[np.float16]:
+def usual_dependence(horizon: int) -> Dependence:
     """Ranks of a Gaussian copula in which all days rise together a little (0.06) and neighbours more (0.2, fading).
 
     For methods so simple, or data so few, that nothing better can be measured: the level itself is uncertain, so a
@@ -67,4 +102,4 @@ def usual_dependence(horizon: int) -> NDArray[np.float16]:
     draws_NH = rng.standard_normal((MOST_ROWS, horizon)) @ np.linalg.cholesky(covariance_HH).T
     rows_NH = ranks(draws_NH, rng)
     rows_NH.flags.writeable = False
-    return rows_NH
+    return Dependence(rows_NH)

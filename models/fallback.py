@@ -7,14 +7,14 @@ The rule, by observed days of the last 392 up to the series' cutoff:
     1 … 55    "few_days"              quantiles of the days there are, widened as long as they are few
     56 …      "climatology"           the series' own quantiles of the last year, by weekday
 
-Shapes: S series, H horizon, Q quantile levels, N rows of dependence.
+Shapes: S series, H horizon, Q quantile levels.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.baselines import climatology, history
-from models.dependence import usual_dependence
+from models.dependence import Dependence, usual_dependence
 from models.forecast import Forecast
 from models.panel import Panel
 from models.quantiles import empirical_quantiles
@@ -25,8 +25,8 @@ PRIOR_DAYS = 7.0
 LONGEST_HORIZON = 365
 
 
-def fallback(panel: Panel, cutoffs: ArrayLike, horizon: int) -> tuple[Forecast, list[str], NDArray[np.float16]]:
-    """A forecast for every series, the method each was answered by, and rows of dependence for its sums of days.
+def fallback(panel: Panel, cutoffs: ArrayLike, horizon: int) -> tuple[Forecast, list[str], Dependence]:
+    """A forecast for every series, the method each was answered by, and how its days go together.
 
     Works from one observed day on, with none, and up to 365 days ahead. Raises ValueError beyond that.
     """

@@ -2,7 +2,7 @@
 
 Here: what it consists of and how a panel is prepared for it. How it answers is in inference.py, its bytes in checkpoint.py.
 
-Shapes: M members, H horizon, Q quantile levels, N rows of dependence.
+Shapes: Q quantile levels.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.adjustment import Adjustment
 from models.cleaning import Cleaned
+from models.dependence import Dependence
 from models.identities import Identities
 from models.networks.network import Network
 from models.panel import Floats, Panel
@@ -36,15 +37,14 @@ class Forecaster:
     """Networks that were trained together, and how they become one forecast.
 
     `twin` is the same before the refit: it has seen no day after its own `trained_until`, so it is the one that can be judged
-    on the days held out. `dependence_NH` holds rows of ranks in (0, 1) of past days against their forecasts: how days go
-    together.
+    on the days held out. `dependence` says how days go together, for sums of them.
     """
 
     members: list[Member]
     identities: Identities
     trained_until: np.datetime64
     adjustment: Adjustment
-    dependence_NH: NDArray[np.float16]
+    dependence: Dependence
     twin: "Forecaster | None" = None
     levels: NDArray[np.float64] = field(default_factory=lambda: np.array(LEVELS))
 
@@ -97,7 +97,7 @@ class Forecaster:
 
     def adjusted_as(self, twin: "Forecaster") -> "Forecaster":
         """Itself with its twin, and with what the twin learned on the days held out."""
-        return replace(self, adjustment=twin.adjustment, dependence_NH=twin.dependence_NH, twin=twin)
+        return replace(self, adjustment=twin.adjustment, dependence=twin.dependence, twin=twin)
 
     def source(self, panel: Panel, *, cleaned: Cleaned | None = None) -> WindowSource:
         """The panel, ready to cut this forecaster's windows out of it. To learn from it, clean it before."""

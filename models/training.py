@@ -7,7 +7,7 @@ refitted one has seen the days held out. Windows end before the split, targets i
 Networks that are trained together take their steps on the same windows: what is read from a window is worked out once
 for all of them.
 
-Shapes: B windows, H horizon, S series, Q quantile levels, N rows of dependence.
+Shapes: B windows, H horizon, S series, Q quantile levels.
 """
 
 import copy

@@ -5,18 +5,21 @@
 Shapes: B windows, H horizon, M memory days, Q quantile levels.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from models.adjusting import COUNTS_SHARES, learn, relearned
 from models.adjustment import Adjustment, combine, finish
-from models.dependence import dependence_rows
+from models.dependence import dependence_rows, levels_of_sums
 from models.forecaster import Forecaster, Member
 from models.heldout import HeldOut, NotEnoughHistory
 from models.inference import answerable, predict_members
 from models.panel import Floats, Panel
 from models.placement import device_of
 from models.quantiles import empirical_quantiles
+from models.sums import sum_quantiles
 from models.training_config import LEVELS
 from models.windows import MEMORY, Index, WindowSource, take_days
 
@@ -59,7 +62,13 @@ def learn_from_validation(
     _, quantiles_BHQ = combine(mixture, forecaster.adjustment)
     finished_BHQ = finish(quantiles_BHQ, mixture.memory_BL, forecaster.adjustment)
     rng = np.random.default_rng(forecaster.config.seed)
-    forecaster.dependence_NH = dependence_rows(y_BH, finished_BHQ, forecaster.levels, rng)
+    paths = dependence_rows(y_BH, finished_BHQ, forecaster.levels, rng)
+    weeks = [slice(first, first + 7) for first in range(0, forecaster.horizon - 6, 7)]
+    forecaster.dependence = paths
+    if weeks:
+        sold_BG = np.stack([y_BH[:, days].sum(axis=1) for days in weeks], axis=1)
+        sums_BGQ = sum_quantiles(finished_BHQ, LEVELS, paths, weeks, LEVELS)
+        forecaster.dependence = replace(paths, levels_Q=levels_of_sums(sold_BG, sums_BGQ, rng))
 
 
 def learn_from_newest(forecaster: Forecaster, panel: Panel, end: int) -> Adjustment:

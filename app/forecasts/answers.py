@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.forecasts.periods import Period, Span, figures, spans
 from app.forecasts.schemas import Wanted
 from app.forecasts.store import SIMPLE, Found, StandIn, Stored
-from models.dependence import usual_dependence
+from models.dependence import Dependence, usual_dependence
 from models.training_config import LEVELS
 
 
@@ -43,26 +43,26 @@ class Ready:
     found: Found
     stored: Stored
     horizon: int
-    dependence_NH: NDArray[np.float16] | None
-    """Rows of the version that answered; None for a simple method."""
+    dependence: Dependence | None
+    """How days go together by the version that answered; None for a simple method."""
 
 
 def answers_of(ready: Sequence[Ready], wanted: Wanted, stand_in: StandIn | None) -> list[Answer]:
     """The answers of several series, those that end together computed together."""
     together: dict[tuple[date, int, bool], list[int]] = {}
     for i, one in enumerate(ready):
-        together.setdefault((one.stored.cutoff, one.horizon, one.dependence_NH is None), []).append(i)
+        together.setdefault((one.stored.cutoff, one.horizon, one.dependence is None), []).append(i)
     answers: list[Answer | None] = [None] * len(ready)
     for (cutoff, horizon, _), rows in together.items():
         groups = spans(cutoff, horizon, wanted.period)
-        dependence_NH = ready[rows[0]].dependence_NH
+        dependence = ready[rows[0]].dependence
         mean_SP, quantiles_SPW = figures(
             np.stack([ready[i].stored.mean_H[:horizon] for i in rows]),
             np.stack([ready[i].stored.quantiles_HQ[:horizon] for i in rows]),
             LEVELS,
             wanted.levels,
             groups=groups,
-            dependence_NH=usual_dependence(horizon) if dependence_NH is None else dependence_NH,
+            dependence=dependence or usual_dependence(horizon),
         )
         for i, mean_P, quantiles_PW in zip(rows, mean_SP, quantiles_SPW, strict=True):
             found, stored = ready[i].found, ready[i].stored

@@ -159,9 +159,9 @@ async def _written(
 ) -> AsyncIterator[bytes]:
     async for batch in batches:
         fresh = await _up_to_date(inference, plan, batch)
-        dependence_NH = None if plan.forecaster is None else plan.forecaster.dependence_NH
+        dependence = None if plan.forecaster is None else plan.forecaster.dependence
         ready = [
-            Ready(found, stored, plan.horizon, None if stored.fallback is not None else dependence_NH)
+            Ready(found, stored, plan.horizon, None if stored.fallback is not None else dependence)
             for found in batch
             if (stored := fresh.get(found.series_id)) is not None
         ]

@@ -1,6 +1,6 @@
 """Days put together to weeks and months: which days ahead belong to which period, and the figures of each.
 
-No SQL and no HTTP. Shapes: S series, H horizon, Q grid levels, W wanted levels, P periods, N rows of dependence.
+No SQL and no HTTP. Shapes: S series, H horizon, Q grid levels, W wanted levels, P periods.
 """
 
 from datetime import date, timedelta
@@ -10,7 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.quantiles import interpolate_levels, sum_quantiles
+from models.dependence import Dependence
+from models.quantiles import interpolate_levels
+from models.sums import sum_quantiles
 
 Period = Literal["day", "week", "month"]
 Doubles = NDArray[np.float64]
@@ -62,7 +64,7 @@ def figures(
     wanted_W: tuple[float, ...],
     *,
     groups: tuple[Span, ...],
-    dependence_NH: NDArray[np.float16],
+    dependence: Dependence,
 ) -> tuple[Doubles, Doubles]:
     """Mean (S, P) and quantiles (S, P, W) of every period, rounded, ordered and not negative.
 
@@ -83,7 +85,7 @@ def figures(
         small_SHQ = quantiles_SHQ * np.float32(HEADROOM)  # a power of two: exact, and no sum of days can overflow
         quantiles_SPW = np.concatenate(
             [
-                sum_quantiles(small_SHQ[i : i + at_once], grid_Q, dependence_NH, slices, wanted_W)
+                sum_quantiles(small_SHQ[i : i + at_once], grid_Q, dependence, slices, wanted_W)
                 for i in range(0, len(small_SHQ), at_once)
             ],
             dtype=np.float64,

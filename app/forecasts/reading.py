@@ -134,11 +134,11 @@ def unknown_detail(sku: str, location: str, known: store.Known) -> str:
 
 
 async def ready(inference: Inference, at: Current, wanted: Wanted) -> Ready:
-    """With the rows of dependence that sums of days need, which belong to the version that answered."""
-    dependence_NH = None
+    """With what sums of days need to know of how they go together, which belongs to the version that answered."""
+    dependence = None
     if at.stored.fallback is None and wanted.period != "day" and at.stored.version != SIMPLE:
-        dependence_NH = (await inference.weights.of(at.stored.version)).dependence_NH
-    return Ready(at.found, at.stored, at.horizon, dependence_NH)
+        dependence = (await inference.weights.of(at.stored.version)).dependence
+    return Ready(at.found, at.stored, at.horizon, dependence)
 
 
 async def read_one(

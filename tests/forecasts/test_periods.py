@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.forecasts.periods import figures, rounded, spans
+from models.dependence import Dependence
 from models.training_config import LEVELS
 from tests.forecasts.data import END, forecast, means, sell
 
@@ -73,7 +74,7 @@ def test_days_that_rise_and_fall_together_add_up_to_the_sum_of_their_quantiles()
         LEVELS,
         (0.1, 0.5, 0.9),
         groups=groups,
-        dependence_NH=together_NH,
+        dependence=Dependence(together_NH),
     )
     assert mean_SP.tolist() == [[14.0, 38.5]]
     expected = np.array([[0.1, 0.5, 0.9]]) * np.array([[28.0], [77.0]])

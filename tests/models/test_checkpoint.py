@@ -36,7 +36,8 @@ def test_forecasts_are_identical_to_the_bit_after_a_round_trip(architecture: str
         a, b = predict(ours, panel, 159), predict(theirs, panel, 159)
         np.testing.assert_array_equal(a.quantiles_SHQ, b.quantiles_SHQ)
         np.testing.assert_array_equal(a.mean_SH, b.mean_SH)
-        np.testing.assert_array_equal(ours.dependence_NH, theirs.dependence_NH)
+        np.testing.assert_array_equal(ours.dependence.rows_NH, theirs.dependence.rows_NH)
+        np.testing.assert_array_equal(ours.dependence.levels_Q, theirs.dependence.levels_Q)
         assert ours.adjustment.as_dict() == theirs.adjustment.as_dict()
         assert ours.trained_until == theirs.trained_until and ours.keys == theirs.keys
     assert serialise(after) == (weights, description)

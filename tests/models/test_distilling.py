@@ -100,7 +100,7 @@ def test_a_student_as_good_and_much_faster_takes_the_ensembles_place() -> None:
     assert found.student is not None and found.student.architecture == "mlp"
     assert found.student.trained_until == PANEL.end
     assert found.student.parameters() < 0.1 * ensemble().forecaster.parameters()
-    assert found.student.dependence_NH.shape[1] == 7
+    assert found.student.dependence.rows_NH.shape[1] == 7
     assert found.student.adjustment.counts == 0
 
 
@@ -164,7 +164,8 @@ def test_a_student_survives_its_file_to_the_bit() -> None:
     assert after.twin is not None
     for ours, theirs in ((before, after), (before.twin, after.twin)):
         np.testing.assert_array_equal(says(ours), says(theirs))
-        np.testing.assert_array_equal(ours.dependence_NH, theirs.dependence_NH)
+        np.testing.assert_array_equal(ours.dependence.rows_NH, theirs.dependence.rows_NH)
+        np.testing.assert_array_equal(ours.dependence.levels_Q, theirs.dependence.levels_Q)
     assert serialise(after) == (weights, description)
 
 

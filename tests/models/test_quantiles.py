@@ -5,8 +5,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from models.dependence import dependence_rows, pit, usual_dependence
-from models.quantiles import empirical_quantiles, interpolate_levels, ranks, sum_quantiles
+from models.dependence import Dependence, dependence_rows, levels_of_sums, pit, usual_dependence
+from models.quantiles import empirical_quantiles, interpolate_levels, ranks
+from models.sums import sum_quantiles
 from models.training_config import LEVELS
 
 GRID = np.array(LEVELS)
@@ -41,11 +42,11 @@ def test_levels_of_the_grid_are_returned_as_they_are_and_others_lie_between() ->
     np.testing.assert_allclose(halfway[..., 0], (quantiles[..., 5] + quantiles[..., 6]) / 2, rtol=1e-6)
 
 
-def gaussian_rows(correlation: float, days: int, rows: int) -> np.ndarray:
+def gaussian_rows(correlation: float, days: int, rows: int) -> Dependence:
     rng = np.random.default_rng(2)
     shared = rng.normal(size=(rows, 1))
     draws = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * rng.normal(size=(rows, days))
-    return ranks(draws, rng)
+    return Dependence(ranks(draws, rng))
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.999])
@@ -66,7 +67,7 @@ def test_a_monte_carlo_of_the_same_paths_agrees() -> None:
     quantiles = exponential(GRID)[None] * scale[:, None]
     rows = gaussian_rows(0.2, 7, 400)
     ours = sum_quantiles(quantiles.astype(np.float32), GRID, rows, [slice(0, 7)], WANTED)[0]
-    paths = exponential(rows.astype(np.float64)) * scale
+    paths = exponential(rows.rows_NH.astype(np.float64)) * scale
     expected = np.quantile(paths.sum(axis=1), WANTED, method="hazen")
     np.testing.assert_allclose(ours, expected, rtol=0.03)
 
@@ -112,7 +113,7 @@ def test_rows_of_dependence_have_uniform_columns_and_keep_who_rises_with_whom() 
     level = rng.normal(size=(500, 1))
     sales = (50 + 10 * (0.8 * level + 0.6 * rng.normal(size=(500, 7)))).astype(np.float32)
     quantiles = np.broadcast_to(50 + 10 * normal(GRID), (500, 7, len(GRID))).astype(np.float32)
-    rows = dependence_rows(sales, quantiles, GRID, rng).astype(np.float64)
+    rows = dependence_rows(sales, quantiles, GRID, rng).rows_NH.astype(np.float64)
     assert rows.shape == (400, 7) and ((rows > 0) & (rows < 1)).all()
     np.testing.assert_allclose(np.sort(rows, axis=0)[:, 0], (np.arange(400) + 0.5) / 400, atol=1e-3)
     assert np.corrcoef(rows.T)[0, 1] == pytest.approx(0.62, abs=0.08)
@@ -121,4 +122,31 @@ def test_rows_of_dependence_have_uniform_columns_and_keep_who_rises_with_whom() 
 def test_too_few_windows_give_the_usual_rows() -> None:
     sales = np.full((10, 7), np.nan, np.float32)
     rows = dependence_rows(sales, np.zeros((10, 7, len(GRID)), np.float32), GRID, np.random.default_rng(0))
-    np.testing.assert_array_equal(rows, usual_dependence(7))
+    np.testing.assert_array_equal(rows.rows_NH, usual_dependence(7).rows_NH)
+
+
+def test_levels_of_sums_are_read_where_past_weeks_came_in() -> None:
+    """Weeks that spread twice as far as their paths' sums say: 0.9 is to be read at the normal's 2 x 1.2816, 0.9948, as far as
+    4,000 weeks are believed beside 1,000."""
+    levels = np.array(LEVELS)
+    rng = np.random.default_rng(8)
+    sums = np.broadcast_to(100 + 10 * normal(levels), (4000, 1, len(levels))).astype(np.float32)
+    sold = (100 + 20 * rng.normal(size=(4000, 1))).astype(np.float32)
+    found = levels_of_sums(sold, sums, rng)
+    at = LEVELS.index(0.9)
+    assert found[at] == pytest.approx(0.9 + 0.8 * (min(0.9948, found.max()) - 0.9), abs=0.015)
+    assert found[LEVELS.index(0.5)] == pytest.approx(0.5, abs=0.02) and (np.diff(found) >= 0).all()
+    seen = sold.copy()
+    seen[2000:] = np.nan
+    assert found[at] > levels_of_sums(seen, sums, rng)[at] > 0.9
+    np.testing.assert_array_equal(levels_of_sums(np.full_like(sold, np.nan), sums, rng), levels)
+
+
+def test_sums_are_read_at_their_own_levels_and_single_days_as_they_are() -> None:
+    rows = gaussian_rows(0.3, 7, 400).rows_NH
+    quantiles = np.tile(100 + 10 * normal(GRID), (7, 1)).astype(np.float32)
+    groups = [slice(0, 6), slice(6, 7)]
+    plain = sum_quantiles(quantiles, GRID, Dependence(rows), groups, (0.5, 0.9))
+    moved = Dependence(rows, np.interp(np.array(LEVELS), (0.01, 0.5, 0.99), (0.01, 0.9, 0.99)))
+    wider = sum_quantiles(quantiles, GRID, moved, groups, (0.5, 0.9))
+    assert wider[0, 0] == plain[0, 1] and (wider[1] == plain[1]).all()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.weekly import independent_rows, sold_in_weeks, weekly_scores
-from models.dependence import usual_dependence
+from benchmarks.weekly import independent_days, sold_in_weeks, weekly_scores
+from models.dependence import Dependence, usual_dependence
 from models.evaluation import SCORED_LEVELS
 from models.forecast import Forecast
 from models.panel import Panel
@@ -12,7 +12,7 @@ from models.panel import Panel
 CUTOFF = 19
 NAN = np.nan
 LEVELS = np.array(SCORED_LEVELS)
-TOGETHER = np.repeat(((np.arange(400) + 0.5) / 400)[:, None], 14, axis=1)
+TOGETHER = Dependence(np.repeat(((np.arange(400) + 0.5) / 400)[:, None], 14, axis=1).astype(np.float16))
 """All days at the same rank: the quantiles of a sum are the sums of the days' quantiles."""
 
 
@@ -90,7 +90,7 @@ def test_a_series_without_a_past_is_left_out_and_days_past_the_data_are_not_obse
 
 
 def test_independent_rows_are_uniform_and_go_their_own_ways() -> None:
-    rows_NH = independent_rows(400, 28).astype(np.float64)
+    rows_NH = independent_days(400, 28).rows_NH.astype(np.float64)
     np.testing.assert_allclose(np.sort(rows_NH, axis=0)[:, 3], (np.arange(400) + 0.5) / 400, atol=5e-4)
     apart = np.corrcoef(rows_NH.T)[np.triu_indices(28, 1)]
     assert abs(apart.mean()) < 0.02 and np.abs(apart).max() < 0.25

@@ -17,6 +17,7 @@ from app.registry.decision import Promote
 from app.registry.store import Candidate, Published, TrainedOn, publish
 from models.adjustment import equal_members
 from models.checkpoint import serialise
+from models.dependence import Dependence
 from models.forecaster import Forecaster, Member
 from models.identities import Identities
 from models.networks.network import Network
@@ -33,9 +34,9 @@ def a_forecaster(seed: int = 0) -> Forecaster:
         torch.manual_seed(seed)
         network = Network(config, sizes=identities.sizes)
     network.requires_grad_(False).eval()
-    dependence_NH = np.full((20, HORIZON), 0.5, dtype=np.float16)
+    dependence = Dependence(np.full((20, HORIZON), 0.5, dtype=np.float16))
     day = np.datetime64("2026-10-31", "D")
-    return Forecaster([Member(config, network)], identities, day, equal_members(1), dependence_NH)
+    return Forecaster([Member(config, network)], identities, day, equal_members(1), dependence)
 
 
 @lru_cache
