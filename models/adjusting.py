@@ -88,12 +88,14 @@ def relearned(adjustment: Adjustment, mixture: Mixture, y_BH: Floats, weight_B: 
     """The same with shares of climatology that the newest days speak for as well.
 
     `mixture` are forecasts of these days by members that had not seen them, `worth` how many horizons of days are new. Older
-    evidence fades by EVIDENCE_DECAY a horizon. An adjustment without evidence stays as it is.
+    evidence fades by EVIDENCE_DECAY a horizon. An adjustment without evidence, or with an older version's of other candidates,
+    stays as it is.
     """
-    if adjustment.evidence_C is None or not np.isfinite(y_BH).any():
+    before_C = adjustment.evidence_C
+    if before_C is None or len(before_C) != len(SHARES_CK) or not np.isfinite(y_BH).any():
         return adjustment
     losses_C = _losses_of_shares(mixture, adjustment, y_BH, weight_B)
-    evidence_C = EVIDENCE_DECAY**worth * adjustment.evidence_C + worth * losses_C
+    evidence_C = EVIDENCE_DECAY**worth * before_C + worth * losses_C
     return replace(adjustment, climatology_K=SHARES_CK[evidence_C.argmin()], evidence_C=evidence_C)
 
 

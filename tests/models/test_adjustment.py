@@ -1,5 +1,7 @@
 """How members become one forecast: each step checked against numbers worked out by hand or made to be known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -137,6 +139,8 @@ def test_days_that_come_in_move_the_shares_and_old_evidence_fades() -> None:
     assert relearned(first, flat(4.0, windows=40), nothing, weight, worth=1.0) is first
     old = Adjustment(np.ones(1))
     assert relearned(old, flat(4.0, windows=40), changed, weight, worth=1.0) is old
+    fewer = replace(first, evidence_C=first.evidence_C[:5])
+    assert relearned(fewer, flat(4.0, windows=40), changed, weight, worth=1.0) is fewer
     once = relearned(first, flat(4.0, windows=40, memory=9.0), changed, weight, worth=0.5)
     assert once.evidence_C is not None
     np.testing.assert_allclose(
