@@ -230,7 +230,9 @@ def summary(
         "country": args.country,
         "seed": args.seed,
         "adjustment": {
-            name: value for name, value in trained.forecaster.adjustment.as_dict().items() if name != "levels"
+            name: value
+            for name, value in trained.forecaster.adjustment.as_dict().items()
+            if name not in ("levels", "evidence")
         },
         "metrics": judged,
         "train_seconds": round(trained.seconds, 1),
