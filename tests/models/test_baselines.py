@@ -95,11 +95,11 @@ def test_every_history_is_answered(method: Callable[..., Forecast], horizon: int
 def test_the_fallback_names_its_method_by_the_days_there_are() -> None:
     quantity = np.full((4, 100), NAN, np.float32)
     quantity[1, -1], quantity[2, -55:], quantity[3, -56:] = 4, 4, 4
-    forecast, methods, rows = fallback(Panel(list("abcd"), [""] * 4, START, quantity), 99, 30)
+    forecast, methods, dependence = fallback(Panel(list("abcd"), [""] * 4, START, quantity), 99, 30)
     assert methods == ["no_history", "few_days", "few_days", "climatology"]
     assert_sound(forecast)
     assert (forecast.mean_SH[0] == 0).all() and forecast.mean_SH[1:] == pytest.approx(np.full((3, 30), 4.0))
-    assert rows.shape[1] == 30
+    assert dependence.rows_NH.shape[1] == 30
 
 
 def test_the_fewer_days_the_wider_the_fallback() -> None:
@@ -114,7 +114,7 @@ def test_the_fewer_days_the_wider_the_fallback() -> None:
 def test_the_fallback_reaches_a_year_and_no_further() -> None:
     panel = make_panel()
     forecast, _, rows = fallback(panel, 159, 365)
-    assert forecast.quantiles_SHQ.shape[1] == 365 and rows.shape[1] == 365
+    assert forecast.quantiles_SHQ.rows_NH.shape[1] == 365 and rows.shape[1] == 365
     for horizon in (0, 366):
         with pytest.raises(ValueError, match="outside 1 … 365"):
             fallback(panel, 159, horizon)
