@@ -113,8 +113,8 @@ def test_the_fewer_days_the_wider_the_fallback() -> None:
 
 def test_the_fallback_reaches_a_year_and_no_further() -> None:
     panel = make_panel()
-    forecast, _, rows = fallback(panel, 159, 365)
-    assert forecast.quantiles_SHQ.rows_NH.shape[1] == 365 and rows.shape[1] == 365
+    forecast, _, dependence = fallback(panel, 159, 365)
+    assert forecast.quantiles_SHQ.shape[1] == 365 and dependence.rows_NH.shape[1] == 365
     for horizon in (0, 366):
         with pytest.raises(ValueError, match="outside 1 … 365"):
             fallback(panel, 159, horizon)
