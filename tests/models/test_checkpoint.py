@@ -43,6 +43,20 @@ def test_forecasts_are_identical_to_the_bit_after_a_round_trip(architecture: str
     assert serialise(after) == (weights, description)
 
 
+def test_a_version_from_before_sums_had_levels_and_climatology_kinds_is_read() -> None:
+    weights, description = serialise(train(make_panel(), small("mlp", epochs=1)).forecaster)
+    old = json.loads(json.dumps(description))
+    for part in ("model", "twin"):
+        del old[part]["levels_of_sums"], old[part]["adjustment"]["evidence"], old[part]["adjustment"]["area"]
+        old[part]["adjustment"]["climatology"] = 0.2
+    after = deserialise(weights, old)
+    np.testing.assert_array_equal(after.dependence.levels_Q, after.levels)
+    assert after.adjustment.climatology_K.tolist() == [0.2, 0.0, 0.0] and after.adjustment.evidence_C is None
+    old["twin"]["levels_of_sums"] = [0.5]
+    with pytest.raises(CheckpointError, match="levels_of_sums must be 17 numbers"):
+        deserialise(weights, old)
+
+
 def test_attributes_keep_their_place_in_a_file_whose_names_are_sorted() -> None:
     panel = replace(make_panel(series=6), skus=list("aabbcc"), locations=["n", "s"] * 3)
     panel = replace(panel, static={"brand": ["x", "x", "y", "y", "", ""]})
