@@ -3,8 +3,8 @@
 A few numbers are learned, and kept tame: each step is taken only as far as it was seen to pay on those days. `learn` finds all of
 them after a training; an update goes on weighing the shares of climatology by the days that have come in (`relearned`).
 
-Shapes: M members, B windows, H horizon, L memory days, Q quantile levels, K kinds of climatology, C candidate shares of them,
-N segments of series, G stretches of the horizon.
+Shapes: M members, B windows, H horizon, L memory days, Q quantile levels, K kinds of climatology, P ways to divide a share among
+them, C candidate shares, N segments of series, G stretches of the horizon.
 """
 
 from dataclasses import replace
@@ -24,11 +24,12 @@ from models.adjustment import (
     drawn_to,
     finish,
     heads,
+    in_units,
     sells_whole_units,
     stretches,
 )
-from models.climatology import capped, own_mixture
-from models.dependence import pit
+from models.climatology import KINDS, capped, own_mixture
+from models.dependence import levels_to_read, pit
 from models.mean import area_mean, area_share
 from models.panel import Floats
 from models.segments import SEGMENTS, segments_of
@@ -38,18 +39,17 @@ COUNTS_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 GOOD_ENOUGH = 1.001
 """Of equals, within 0.1 % of the least loss, the least share of counts is the simplest."""
 CLIMATOLOGY_SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-PARTS_K = (
-    (1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 2, 1 / 2, 0), (1 / 2, 0, 1 / 2), (0, 1 / 2, 1 / 2), (1 / 3, 1 / 3, 1 / 3)
-)  # fmt: skip
+PARTS_PK: Doubles = np.array(
+    [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 2, 1 / 2, 0), (1 / 2, 0, 1 / 2), (0, 1 / 2, 1 / 2), (1 / 3, 1 / 3, 1 / 3)]
+)
 """How the kinds of climatology (climatology.py) divide a share among them."""
 SHARES_CK: Doubles = np.array(
-    [(0, 0, 0)] + [share * np.array(parts) for parts in PARTS_K for share in CLIMATOLOGY_SHARES]
+    [np.zeros(len(KINDS))] + [share * parts_K for parts_K in PARTS_PK for share in CLIMATOLOGY_SHARES]
 )
 EVIDENCE_PRIOR = 4.0
 """How many horizons of days that come in count as much as all days held out of the training."""
 EVIDENCE_DECAY = 0.9
 """What is left of older evidence a horizon later."""
-ROUNDING = Adjustment(np.ones(1), whole_units=True)
 WEIGHT_STEPS = 120
 CALIBRATION_PRIOR = 20_000
 """Days that say the levels are right as they are; with as many observed days a correction is taken by half. So many because days
@@ -66,7 +66,8 @@ def learn(
     weights_M = _weights(mixture, y_BH, weight_B)
     quantiles_BHQ = averaged(weights_M, mixture.quantiles_MBHQ)
     counts_BHQ = counts_quantiles(mixture, weights_M)
-    drawn = [_rounded(drawn_to(quantiles_BHQ, counts_BHQ, share), mixture.memory_BL) for share in counts_shares]
+    whole_B = sells_whole_units(mixture.memory_BL)
+    drawn = [in_units(drawn_to(quantiles_BHQ, counts_BHQ, share), whole_B) for share in counts_shares]
     losses = [loss(one_BHQ, y_BH, weight_B) for one_BHQ in drawn]
     good = [s for s, value in zip(counts_shares, losses, strict=True) if value <= min(losses) * GOOD_ENOUGH]
     weighed = Adjustment(weights_M, min(good))
@@ -80,7 +81,7 @@ def learn(
         key=lambda one: loss(finish(quantiles_BHQ, mixture.memory_BL, one), y_BH, weight_B),
     )
     mean_BH, calibrated_BHQ = answer(mixture, found, whole_units=False)
-    area_BH = area_mean(calibrated_BHQ, sells_whole_units(mixture.memory_BL))
+    area_BH = area_mean(calibrated_BHQ, whole_B)
     return replace(found, area=area_share(mean_BH, area_BH, y_BH, mixture.memory_BL))
 
 
@@ -100,22 +101,16 @@ def relearned(adjustment: Adjustment, mixture: Mixture, y_BH: Floats, weight_B: 
 
 
 def _losses_of_shares(mixture: Mixture, adjustment: Adjustment, y_BH: Floats, weight_B: Floats) -> Doubles:
-    """The loss of each of SHARES_CK, were it the adjustment's, (C,)."""
+    """The loss of each of SHARES_CK, were it the adjustment's, (C,); of what stands for whole units rounded."""
     own_BHQ = heads(mixture, adjustment)
-    memory_BL = capped(mixture.memory_BL)
+    memory_BL, whole_B = capped(mixture.memory_BL), sells_whole_units(mixture.memory_BL)
     weekday_H = np.arange(mixture.horizon) % 7
-    losses = [loss(_rounded(own_BHQ, mixture.memory_BL), y_BH, weight_B)]
-    for parts in PARTS_K:
-        usual_BHQ = own_mixture(memory_BL, np.array(parts))[1][:, weekday_H]
+    losses = [loss(in_units(own_BHQ, whole_B), y_BH, weight_B)]
+    for parts_K in PARTS_PK:
+        usual_BHQ = own_mixture(memory_BL, parts_K)[1][:, weekday_H]
         for share in CLIMATOLOGY_SHARES:
-            drawn_BHQ = drawn_to(own_BHQ, usual_BHQ, share)
-            losses.append(loss(_rounded(drawn_BHQ, mixture.memory_BL), y_BH, weight_B))
+            losses.append(loss(in_units(drawn_to(own_BHQ, usual_BHQ, share), whole_B), y_BH, weight_B))
     return np.array(losses)
-
-
-def _rounded(quantiles_BHQ: Floats, memory_BL: Floats) -> Floats:
-    """As they would be answered: what stands for whole units is rounded."""
-    return finish(quantiles_BHQ, memory_BL, ROUNDING)
 
 
 def loss(quantiles_BHQ: Floats, y_BH: Floats, weight_B: Floats) -> float:
@@ -159,8 +154,5 @@ def _calibrated_levels(quantiles_BHQ: Floats, y_BH: Floats, memory_BL: Floats) -
     for segment in range(len(SEGMENTS)):
         for stretch, days in enumerate(stretches(y_BH.shape[1])):
             came_in = level_BH[segment_B == segment][:, days]
-            came_in = came_in[np.isfinite(came_in)]
-            share = came_in.size / (came_in.size + CALIBRATION_PRIOR)
-            right_Q = np.quantile(came_in, LEVELS) if came_in.size else np.array(LEVELS)
-            levels_NGQ[segment, stretch] = np.array(LEVELS) + share * (right_Q - np.array(LEVELS))
-    return np.clip(levels_NGQ, LEVELS[0], LEVELS[-1])
+            levels_NGQ[segment, stretch] = levels_to_read(came_in[np.isfinite(came_in)], prior=CALIBRATION_PRIOR)
+    return levels_NGQ

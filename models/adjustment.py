@@ -27,7 +27,8 @@ STRETCHES = (7, 14, 365)
 """Days ahead that are calibrated together: the first week, the second, the rest."""
 
 AREA_Q: Doubles = np.diff([0.0, *(np.array(LEVELS[:-1]) + np.array(LEVELS[1:])) / 2, 1.0])
-"""What each quantile counts in the area under them, which is their mean: straight between levels, flat beyond the outermost."""
+"""What each quantile counts in the area under them: straight between levels, flat beyond the outermost. By how much it moves is
+what a mean follows; the mean that quantiles speak of themselves is mean.area_mean, which knows tails and half units."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,10 @@ def answer(mixture: Mixture, adjustment: Adjustment, *, whole_units: bool = True
     if adjustment.levels_NGQ is not None:
         mean_BH = _following(mean_BH, quantiles_BHQ, segments_of(mixture.memory_BL), adjustment.levels_NGQ)
     calibrated_BHQ = _calibrated(quantiles_BHQ, mixture.memory_BL, adjustment)
+    whole_B = sells_whole_units(mixture.memory_BL)
     if adjustment.area > 0:
-        area_BH = area_mean(calibrated_BHQ, sells_whole_units(mixture.memory_BL))
-        mean_BH = drawn_to(mean_BH, area_BH, adjustment.area)
-    return mean_BH, _in_units(calibrated_BHQ, mixture.memory_BL, adjustment.whole_units and whole_units)
+        mean_BH = drawn_to(mean_BH, area_mean(calibrated_BHQ, whole_B), adjustment.area)
+    return mean_BH, in_units(calibrated_BHQ, whole_B if adjustment.whole_units and whole_units else None)
 
 
 def combine(mixture: Mixture, adjustment: Adjustment) -> tuple[Floats, Floats]:
@@ -159,7 +160,7 @@ def counts_quantiles(mixture: Mixture, weights_M: Doubles) -> Floats:
 def finish(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:
     """Calibrated, in whole units where the series sells so and the adjustment says it pays, in order, not negative."""
     calibrated_BHQ = _calibrated(quantiles_BHQ, memory_BL, adjustment)
-    return _in_units(calibrated_BHQ, memory_BL, adjustment.whole_units and whole_units)
+    return in_units(calibrated_BHQ, sells_whole_units(memory_BL) if adjustment.whole_units and whole_units else None)
 
 
 def _calibrated(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment) -> Floats:
@@ -168,9 +169,9 @@ def _calibrated(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment
     return _at_levels(quantiles_BHQ, segments_of(memory_BL), adjustment.levels_NGQ)
 
 
-def _in_units(quantiles_BHQ: Floats, memory_BL: Floats, whole_units: bool) -> Floats:
-    if whole_units:
-        whole_B = sells_whole_units(memory_BL)
+def in_units(quantiles_BHQ: Floats, whole_B: NDArray[np.bool_] | None) -> Floats:
+    """Whole numbers for the series that sell so, where they are given; no quantile below zero."""
+    if whole_B is not None:
         quantiles_BHQ = np.rint(quantiles_BHQ, out=quantiles_BHQ.copy(), where=whole_B[:, None, None])
     return np.maximum(quantiles_BHQ, 0.0)
 

@@ -40,31 +40,33 @@ def own_weekdays(window_SM: Floats) -> tuple[Floats, Floats]:
     return mean_SW, quantiles_SWQ
 
 
-def own_days(window_SM: Floats, days: int) -> tuple[Floats, Floats]:
-    """Mean (S,) and quantiles (S, Q) of the last so many days, whatever their weekday; NaN for a series without one."""
-    return row_mean(window_SM[:, -days:]), empirical_quantiles(window_SM[:, -days:], LEVELS)
-
-
 def own_mixture(window_SM: Floats, parts_K: NDArray[np.float64]) -> tuple[Floats, Floats]:
-    """The kinds together by weekday, each by its part: mean (S, W) and quantiles (S, W, Q), the first day ahead first.
-
-    Parts sum to 1. A series without a day in the last quarter takes the whole year's days for it.
-    """
-    weekdays, year, quarter = (np.float32(part) for part in parts_K)
+    """The kinds together by weekday, each by its part: mean (S, W) and quantiles (S, W, Q), the first day ahead first."""
     mean_SW = np.zeros((len(window_SM), 7), np.float32)
     quantiles_SWQ = np.zeros((len(window_SM), 7, len(LEVELS)), np.float32)
-    if weekdays > 0:
-        own_SW, own_SWQ = own_weekdays(window_SM)
-        mean_SW, quantiles_SWQ = weekdays * own_SW, weekdays * own_SWQ
-    if year > 0:
-        own_S, own_SQ = own_days(window_SM, YEAR)
-        mean_SW, quantiles_SWQ = mean_SW + year * own_S[:, None], quantiles_SWQ + year * own_SQ[:, None]
-    if quarter > 0:
-        own_S, own_SQ = own_days(window_SM, QUARTER)
-        rows = np.flatnonzero(np.isnan(own_S))
-        own_S[rows], own_SQ[rows] = own_days(window_SM[rows], YEAR)
-        mean_SW, quantiles_SWQ = mean_SW + quarter * own_S[:, None], quantiles_SWQ + quarter * own_SQ[:, None]
+    for part, kind in zip(parts_K.astype(np.float32), (own_weekdays, _own_year, _own_quarter), strict=True):
+        if part > 0:
+            own_mean, own_quantiles = kind(window_SM)
+            mean_SW += part * own_mean
+            quantiles_SWQ += part * own_quantiles
     return mean_SW, quantiles_SWQ
+
+
+def _own_year(window_SM: Floats) -> tuple[Floats, Floats]:
+    """Mean (S, 1) and quantiles (S, 1, Q) of all days of the last year; NaN for a series without one."""
+    return _own_days(window_SM[:, -YEAR:])
+
+
+def _own_quarter(window_SM: Floats) -> tuple[Floats, Floats]:
+    """The same of the last quarter; a series without a day in it takes the whole year's."""
+    mean_S1, quantiles_S1Q = _own_days(window_SM[:, -QUARTER:])
+    rows = np.flatnonzero(np.isnan(mean_S1))
+    mean_S1[rows], quantiles_S1Q[rows] = _own_year(window_SM[rows])
+    return mean_S1, quantiles_S1Q
+
+
+def _own_days(days_SX: Floats) -> tuple[Floats, Floats]:
+    return row_mean(days_SX)[:, None], empirical_quantiles(days_SX, LEVELS)[:, None]
 
 
 def capped(window_SM: Floats) -> Floats:

@@ -55,12 +55,19 @@ def levels_of_sums(sold_NG: Floats, sums_NGQ: Floats, rng: np.random.Generator) 
 
     `sums_NGQ` are the quantiles of sums of paths at LEVELS, `sold_NG` what was sold, NaN where a day of the week is missing.
     """
+    came_in = pit(sold_NG, sums_NGQ, np.array(LEVELS), rng)
+    return levels_to_read(came_in[np.isfinite(sold_NG)], prior=WEEKS_PRIOR)
+
+
+def levels_to_read(came_in: NDArray[np.float64], *, prior: int) -> NDArray[np.float64]:
+    """For each of LEVELS the one to read (Q), by the levels at which what was sold came in, drawn back where these are few.
+
+    As many as `prior` say that the levels are right as they are: with so many a correction is taken by half.
+    """
     levels_Q = np.array(LEVELS)
-    seen_NG = np.isfinite(sold_NG)
-    if not seen_NG.any():
+    if not came_in.size:
         return levels_Q
-    came_in = pit(sold_NG, sums_NGQ, levels_Q, rng)[seen_NG]
-    share = came_in.size / (came_in.size + WEEKS_PRIOR)
+    share = came_in.size / (came_in.size + prior)
     drawn_Q: NDArray[np.float64] = levels_Q + share * (np.quantile(came_in, levels_Q) - levels_Q)
     return drawn_Q.clip(levels_Q[0], levels_Q[-1])
 

@@ -3,13 +3,10 @@
 Shapes: B windows, H horizon, Q quantile levels.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
-from models.adjustment import combine
-from models.climatology import KINDS
+from models.adjustment import averaged, heads
 from models.fitting import Lesson
 from models.forecaster import Forecaster
 from models.inference import members_of
@@ -41,10 +38,11 @@ class Teacher:
     def lesson(self, windows: Windows) -> Lesson:
         """Mean and quantiles of the batch's windows: members by weight, heads by share, nothing else.
 
-        Climatology, levels and whole units come later: a student learns its own.
+        Climatology, levels, whole units and the area's mean come later: a student learns its own.
         """
         if self.number not in self.lessons:
-            mixed = replace(self.forecaster.adjustment, climatology_K=np.zeros(len(KINDS)), levels_NGQ=None)
-            mean_BH, quantiles_BHQ = combine(members_of(self.forecaster, windows), mixed)
+            mixture, adjustment = members_of(self.forecaster, windows), self.forecaster.adjustment
+            mean_BH = averaged(adjustment.weights_M, mixture.mean_MBH)
+            quantiles_BHQ = heads(mixture, adjustment)
             self.lessons[self.number] = Lesson(torch.from_numpy(mean_BH), torch.from_numpy(quantiles_BHQ))
         return self.lessons[self.number]
