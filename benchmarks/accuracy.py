@@ -217,7 +217,7 @@ def forecast_at(forecaster: Forecaster, panel: Panel, cutoff: int, *, whole_unit
 
 
 def summary(
-    args: argparse.Namespace, trained: Trained, judged: dict[str, Any], predict_seconds: float
+    args: argparse.Namespace, trained: Trained, metrics: dict[str, Any], predict_seconds: float
 ) -> dict[str, Any]:
     return {
         "model": args.model,
@@ -234,7 +234,7 @@ def summary(
             for name, value in trained.forecaster.adjustment.as_dict().items()
             if name not in ("levels", "evidence")
         },
-        "metrics": judged,
+        "metrics": metrics,
         "train_seconds": round(trained.seconds, 1),
         "predict_seconds": round(predict_seconds, 2),
         "cpu_seconds": round(time.process_time(), 1),

@@ -147,7 +147,7 @@ def attacked(forecaster: Forecaster, windows: Windows, *, raise_it: bool) -> Ten
 
 
 def _network_total(forecaster: Forecaster, windows: Windows) -> Tensor:
-    """The sum over the days ahead of the members' weighted mean, drawn to the area under their quantiles, with gradients."""
+    """The sum over the days ahead of the members' weighted mean, drawn roughly as the answer's to the area, with gradients."""
     total_B = torch.zeros(len(windows.quantity_BM))
     area_Q, share = torch.from_numpy(AREA_Q).float(), forecaster.adjustment.area
     for member, weight in zip(forecaster.members, forecaster.adjustment.weights_M.tolist(), strict=True):

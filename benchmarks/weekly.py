@@ -14,10 +14,9 @@ from models.forecast import Forecast
 from models.inference import answerable
 from models.panel import Floats, Panel
 from models.quantiles import ranks
-from models.sums import sum_quantiles
+from models.sums import sum_quantiles, whole_weeks
 from models.windows import Index, take_days
 
-WEEK = 7
 LOW, HIGH = SCORED_LEVELS.index(0.1), SCORED_LEVELS.index(0.9)
 
 
@@ -29,7 +28,7 @@ def weekly_scores(
     Series that are too short for a network take the usual dependence, as they do in the service. `wql` averages over the
     nine levels; `covered` is the share of weeks within the 0.1–0.9 interval, its ends included, `inside` without them.
     """
-    groups = [slice(first, first + WEEK) for first in range(0, horizon - WEEK + 1, WEEK)]
+    groups = whole_weeks(horizon)
     if not groups:
         return None
     independent = independent_days(len(dependence.rows_NH), horizon)

@@ -8,7 +8,7 @@ Shapes: B windows, H horizon, Q quantile levels.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -105,6 +105,12 @@ def examples_of(windows: Windows, target_BH: Tensor, statistics: FeatureStatisti
     unit_B, windows = _unit(windows.quantity_BM, target_BH).to(device), windows.to(device)
     features = compute_features(windows, statistics, context_length=context_length)
     return Examples(features, windows.identity_BA, target_BH.to(device), unit_B)
+
+
+def examples_by_context(networks: Iterable[Network], windows: Windows, target_BH: Tensor) -> dict[int, Examples]:
+    """The same for each length of context among networks that learn together: they share their features' constants."""
+    statistics = {network.config.context_length: network.statistics for network in networks}
+    return {length: examples_of(windows, target_BH, constants, length) for length, constants in statistics.items()}
 
 
 class Fit:

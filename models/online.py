@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.cleaning import Cleaned, nothing_found
-from models.fitting import Examples, Fit, Schedule, examples_of
+from models.fitting import Fit, Schedule, examples_by_context
 from models.forecaster import Forecaster, Member
 from models.heldout import judge
 from models.panel import Panel
@@ -206,8 +206,7 @@ def _step(
 ) -> float:
     """One step of all networks on one batch, drawn from the samplers in equal parts; their mean loss.
 
-    Days at and after `end` are masked. Networks share their features' constants, so examples are made once for each
-    length of context.
+    Days at and after `end` are masked.
     """
     share = config.batch_size // len(samplers)
     drawn = [sampler.draw(share, rng) for sampler in samplers]
@@ -216,13 +215,10 @@ def _step(
     windows = shorten_some(source.windows(series_B, cutoff_B), rng)
     target_BH = source.targets(series_B, cutoff_B, end=end)
     keys = source.panel.keys
-    seen: dict[int, Examples] = {}
+    read = examples_by_context((learner.fit.network for learner in learners), windows, target_BH)
     losses = []
     for learner in learners:
-        network = learner.fit.network
-        length = network.config.context_length
-        if length not in seen:
-            seen[length] = examples_of(windows, target_BH, network.statistics, length)
+        examples = read[learner.fit.network.config.context_length]
         with learner.numbers.drawn():
-            losses.append(learner.fit.step(seen[length], lambda i: keys[series_B[i]], by_maturity=True))
+            losses.append(learner.fit.step(examples, lambda i: keys[series_B[i]], by_maturity=True))
     return float(np.mean(losses))

@@ -16,10 +16,17 @@ from models.dependence import Dependence
 from models.panel import Floats
 from models.quantiles import Doubles, interpolate_levels, places
 
-SERIES_AT_ONCE = 256
+WEEK = 7
+PATHS_AT_ONCE = 4_000
+"""Series times days whose sample paths are held at once, so that a year of days needs no more memory than a month."""
 MOST_RANK = 0.9995
 TAIL_LEVELS = 4
 """Levels from an end of the grid over which the slope of the tail beyond it is measured (0.01 … 0.1)."""
+
+
+def whole_weeks(horizon: int) -> list[slice]:
+    """The days 1–7, 8–14, … of a horizon; none for one shorter than a week."""
+    return [slice(first, first + WEEK) for first in range(0, horizon - WEEK + 1, WEEK)]
 
 
 def sum_quantiles(
@@ -42,8 +49,9 @@ def sum_quantiles(
     read_W = dependence.read_at(wanted)
     rank_HN = np.minimum(dependence.rows_NH[:, :horizon].astype(np.float64), MOST_RANK).T
     out_SGW = np.empty((len(quantiles_SHQ), len(groups), len(wanted)), dtype=np.float32)
-    for first in range(0, len(quantiles_SHQ), SERIES_AT_ONCE):
-        part = slice(first, first + SERIES_AT_ONCE)
+    at_once = max(PATHS_AT_ONCE // horizon, 1)
+    for first in range(0, len(quantiles_SHQ), at_once):
+        part = slice(first, first + at_once)
         paths_SHN = _paths(quantiles_SHQ[part], grid_Q, rank_HN)
         for g, days in enumerate(groups):
             if days.stop - days.start == 1:

@@ -20,7 +20,7 @@ import torch
 from models.adjustment import equal_members
 from models.cleaning import Cleaned, Findings, clean, nothing_found
 from models.dependence import usual_dependence
-from models.fitting import Examples, Fit, Schedule, examples_of, fit_statistics, losses_of
+from models.fitting import Examples, Fit, Schedule, examples_by_context, fit_statistics, losses_of
 from models.forecaster import Forecaster, Member
 from models.heldout import NotEnoughHistory, hold_out, judge
 from models.identities import Identities, identities_of
@@ -164,26 +164,21 @@ class Course:
         days = torch.from_numpy(np.sort(self.rng.choice(horizon, count, replace=False)))
         keys = self.source.panel.keys
         lesson = None if self.teacher is None else self.teacher.lesson(windows)
-        seen: dict[int, Examples] = {}
-        losses = []
-        for fit in fits:
-            length = fit.network.config.context_length
-            if length not in seen:
-                examples = examples_of(windows, target_BH, fit.network.statistics, length)
-                seen[length] = examples.taught(lesson).days(days)
-            losses.append(fit.step(seen[length], lambda i: keys[series_B[i]]))
+        read = examples_by_context((fit.network for fit in fits), windows, target_BH)
+        read = {length: examples.taught(lesson).days(days) for length, examples in read.items()}
+        losses = [fit.step(read[fit.network.config.context_length], lambda i: keys[series_B[i]]) for fit in fits]
         return float(np.mean(losses))
 
     def examples(self, series_B: Index, cutoff_B: Index) -> dict[int, list[Examples]]:
         """These windows for every length of context among the networks, in parts, to be judged on again and again."""
-        lengths = {fit.network.config.context_length: fit.network.statistics for fit in self.fits}
-        found: dict[int, list[Examples]] = {length: [] for length in lengths}
+        found: dict[int, list[Examples]] = {fit.network.config.context_length: [] for fit in self.fits}
         for first in range(0, len(series_B), 1024):
             part = slice(first, first + 1024)
             windows = self.source.windows(series_B[part], cutoff_B[part])
             target_BH = self.source.targets(series_B[part], cutoff_B[part])
-            for length, statistics in lengths.items():
-                found[length].append(examples_of(windows, target_BH, statistics, length))
+            read = examples_by_context((fit.network for fit in self.fits), windows, target_BH)
+            for length, examples in read.items():
+                found[length].append(examples)
         return found
 
 

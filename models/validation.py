@@ -2,7 +2,7 @@
 
 `learn_from_validation` after a training, from the days held out of it; `learn_from_newest` in an update, from the days since.
 
-Shapes: B windows, H horizon, M memory days, Q quantile levels.
+Shapes: B windows, H horizon, M memory days, Q quantile levels, G weeks.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from models.adjusting import COUNTS_SHARES, learn, relearned
-from models.adjustment import Adjustment, combine, finish
+from models.adjustment import Adjustment, Mixture, combine, finish
 from models.dependence import dependence_rows, levels_of_sums
 from models.forecaster import Forecaster, Member
 from models.heldout import HeldOut, NotEnoughHistory
@@ -19,7 +19,7 @@ from models.inference import answerable, predict_members
 from models.panel import Floats, Panel
 from models.placement import device_of
 from models.quantiles import empirical_quantiles
-from models.sums import sum_quantiles
+from models.sums import sum_quantiles, whole_weeks
 from models.training_config import LEVELS
 from models.windows import MEMORY, Index, WindowSource, take_days
 
@@ -54,18 +54,13 @@ def learn_from_validation(
     counts_shares: tuple[float, ...] = COUNTS_SHARES,
 ) -> None:
     """How members become one forecast, and how days go together, from windows that no member was trained on."""
-    source = forecaster.source(panel)
-    mixture = predict_members(forecaster, source, series_B, cutoff_B)
-    y_BH = source.targets(series_B, cutoff_B).numpy()
-    weight_B = _units_weights(source, series_B, cutoff_B)
+    mixture, y_BH, weight_B = _said_and_sold(forecaster, panel, series_B, cutoff_B)
     forecaster.adjustment = learn(mixture, y_BH, weight_B, counts_shares=counts_shares)
     _, quantiles_BHQ = combine(mixture, forecaster.adjustment)
     finished_BHQ = finish(quantiles_BHQ, mixture.memory_BL, forecaster.adjustment)
     rng = np.random.default_rng(forecaster.config.seed)
-    paths = dependence_rows(y_BH, finished_BHQ, forecaster.levels, rng)
-    weeks = [slice(first, first + 7) for first in range(0, forecaster.horizon - 6, 7)]
-    forecaster.dependence = paths
-    if weeks:
+    paths = forecaster.dependence = dependence_rows(y_BH, finished_BHQ, forecaster.levels, rng)
+    if weeks := whole_weeks(forecaster.horizon):
         sold_BG = np.stack([y_BH[:, days].sum(axis=1) for days in weeks], axis=1)
         sums_BGQ = sum_quantiles(finished_BHQ, LEVELS, paths, weeks, LEVELS)
         forecaster.dependence = replace(paths, levels_Q=levels_of_sums(sold_BG, sums_BGQ, rng))
@@ -86,11 +81,18 @@ def learn_from_newest(forecaster: Forecaster, panel: Panel, end: int) -> Adjustm
     count = min(len(usable), max(MOST_VALIDATION_DAYS // forecaster.horizon, 1))
     series_B = np.sort(rng.choice(usable, count, replace=False)).astype(np.int64)
     cutoff_B = np.full(count, cutoff, np.int64)
+    mixture, y_BH, weight_B = _said_and_sold(forecaster, panel, series_B, cutoff_B, end=end)
+    return relearned(forecaster.adjustment, mixture, y_BH, weight_B, worth=days / forecaster.horizon)
+
+
+def _said_and_sold(
+    forecaster: Forecaster, panel: Panel, series_B: Index, cutoff_B: Index, *, end: int | None = None
+) -> tuple[Mixture, Floats, Floats]:
+    """What the members say of windows, what was sold in them before the day index `end`, and the windows' weights."""
     source = forecaster.source(panel)
     mixture = predict_members(forecaster, source, series_B, cutoff_B)
     y_BH = source.targets(series_B, cutoff_B, end=end).numpy()
-    weight_B = _units_weights(source, series_B, cutoff_B)
-    return relearned(forecaster.adjustment, mixture, y_BH, weight_B, worth=days / forecaster.horizon)
+    return mixture, y_BH, _units_weights(source, series_B, cutoff_B)
 
 
 def _units_weights(source: WindowSource, series_B: Index, cutoff_B: Index) -> Floats:

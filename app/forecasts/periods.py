@@ -19,8 +19,6 @@ Doubles = NDArray[np.float64]
 SIGNIFICANT_DIGITS = 6
 DECIMALS = 6
 HEADROOM = 2.0**-20
-PATHS_AT_ONCE = 4_000
-"""Series times days whose sample paths are held at once, so that a year of days needs no more memory than a month."""
 
 
 class Span(NamedTuple):
@@ -70,6 +68,7 @@ def figures(
 
     A period's mean is the sum of its days' means; its quantiles are those of the sum, from sample paths.
     """
+    quantiles_SPW: NDArray[np.floating]
     horizon = groups[-1].days.stop
     mean_SH, quantiles_SHQ = mean_SH[:, :horizon], quantiles_SHQ[:, :horizon]
     if len(groups) == horizon:
@@ -80,17 +79,9 @@ def figures(
     else:
         starts = [g.days.start for g in groups]
         mean_SP = np.add.reduceat(mean_SH.astype(np.float64), starts, axis=1)
-        at_once = max(1, PATHS_AT_ONCE // horizon)
-        slices = [g.days for g in groups]
         small_SHQ = quantiles_SHQ * np.float32(HEADROOM)  # a power of two: exact, and no sum of days can overflow
-        quantiles_SPW = np.concatenate(
-            [
-                sum_quantiles(small_SHQ[i : i + at_once], grid_Q, dependence, slices, wanted_W)
-                for i in range(0, len(small_SHQ), at_once)
-            ],
-            dtype=np.float64,
-        )
-        quantiles_SPW = quantiles_SPW / HEADROOM
+        small_SPW = sum_quantiles(small_SHQ, grid_Q, dependence, [g.days for g in groups], wanted_W)
+        quantiles_SPW = small_SPW.astype(np.float64) / HEADROOM
     ordered_SPW = np.maximum.accumulate(quantiles_SPW, axis=2)
     both_SPX = rounded(np.concatenate([mean_SP[:, :, None], ordered_SPW], axis=2))
     return both_SPX[:, :, 0], both_SPX[:, :, 1:]

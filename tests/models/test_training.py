@@ -80,6 +80,15 @@ def test_the_time_limit_is_kept() -> None:
         train(make_panel(), small(epochs=500, patience=500, max_seconds=1.0, width=512, batch_size=8192))
 
 
+def test_a_training_learns_at_which_levels_sums_are_read_from_its_weeks() -> None:
+    """From the days held out, so by the twin; a horizon without a week leaves the levels as they are."""
+    weekly, daily = (train(make_panel(), small(epochs=1, horizon=horizon)).forecaster for horizon in (7, 3))
+    assert weekly.twin is not None
+    np.testing.assert_array_equal(weekly.dependence.levels_Q, weekly.twin.dependence.levels_Q)
+    assert (weekly.dependence.levels_Q != weekly.levels).any() and (np.diff(weekly.dependence.levels_Q) >= 0).all()
+    np.testing.assert_array_equal(daily.dependence.levels_Q, daily.levels)
+
+
 def test_a_twin_stops_in_time_for_the_refit_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that ticks each time it is read: a training told 900 ticks ends within them, short of its 500 epochs."""
     ticks = itertools.count()
