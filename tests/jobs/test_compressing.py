@@ -35,10 +35,14 @@ async def test_a_training_tells_whether_student_or_ensemble_was_kept_and_the_ver
 async def test_the_limit_of_time_holds_for_training_and_distilling_together(
     client: httpx.AsyncClient, workers: Workers
 ) -> None:
-    job = await post_job(client, COMPRESSED | {"epochs": 500, "patience": 500, "max_seconds": 3})
+    """Whose time it ends depends on the machine; models/test_distilling.py sees each, by a clock of its own."""
+    job = await post_job(client, COMPRESSED | {"epochs": 500, "patience": 500, "max_seconds": 1})
     workers.start()
     ended = await until_status(client, job, "succeeded", "failed")
-    assert (ended["status"], ended["error"]["code"]) == ("failed", "time_limit"), ended
+    if ended["status"] == "failed":
+        assert ended["error"]["code"] == "time_limit", ended
+    else:
+        assert "The ensemble was kept: the limit of 1 s was over" in ended["compressed"]["sentence"], ended
 
 
 @pytest.mark.parametrize(
