@@ -46,10 +46,12 @@ PARTS_PK: Doubles = np.array(
 SHARES_CK: Doubles = np.array(
     [np.zeros(len(KINDS))] + [share * parts_K for parts_K in PARTS_PK for share in CLIMATOLOGY_SHARES]
 )
+EVIDENCE_DAYS = 28
+"""Days that come in are counted by four weeks, whatever the horizon: a day is as much news to a short one as to a long one."""
 EVIDENCE_PRIOR = 4.0
-"""How many horizons of days that come in count as much as all days held out of the training."""
+"""How many times EVIDENCE_DAYS that come in count as much as all days held out of the training."""
 EVIDENCE_DECAY = 0.9
-"""What is left of older evidence a horizon later."""
+"""What is left of older evidence EVIDENCE_DAYS later."""
 WEIGHT_STEPS = 120
 CALIBRATION_PRIOR = 20_000
 """Days that say the levels are right as they are; with as many observed days a correction is taken by half. So many because days
@@ -85,18 +87,21 @@ def learn(
     return replace(found, area=area_share(mean_BH, area_BH, y_BH, mixture.memory_BL))
 
 
-def relearned(adjustment: Adjustment, mixture: Mixture, y_BH: Floats, weight_B: Floats, *, worth: float) -> Adjustment:
+def relearned(
+    adjustment: Adjustment, mixture: Mixture, y_BH: Floats, weight_B: Floats, *, days: int, passed: int
+) -> Adjustment:
     """The same with shares of climatology that the newest days speak for as well.
 
-    `mixture` are forecasts of these days by members that had not seen them, `worth` how many horizons of days are new. Older
-    evidence fades by EVIDENCE_DECAY a horizon. An adjustment without evidence, or with an older version's of other candidates,
+    `mixture` are forecasts of these days by members that had not seen them, `days` how many are observed there, `passed` how many
+    have passed since the evidence was added to. An adjustment without evidence, or with an older version's of other candidates,
     stays as it is.
     """
     before_C = adjustment.evidence_C
     if before_C is None or len(before_C) != len(SHARES_CK) or not np.isfinite(y_BH).any():
         return adjustment
     losses_C = _losses_of_shares(mixture, adjustment, y_BH, weight_B)
-    evidence_C = EVIDENCE_DECAY**worth * before_C + worth * losses_C
+    faded = EVIDENCE_DECAY ** (passed / EVIDENCE_DAYS)
+    evidence_C = faded * before_C + days / EVIDENCE_DAYS * losses_C
     return replace(adjustment, climatology_K=SHARES_CK[evidence_C.argmin()], evidence_C=evidence_C)
 
 

@@ -36,7 +36,8 @@ class Adjustment:
     """`counts` is the share of the negative binomial head against the quantile head, for series that sell whole units.
 
     `climatology_K`: the share of each kind of climatology; the members have the rest. `evidence_C`: the loss of each candidate
-    for these shares on days that the members had not seen, which updates add to; None where it is not known (adjusting.py).
+    for these shares on days that the members had not seen, up to `evidence_until`, which updates add to; None where it is not
+    known (adjusting.py).
     `levels_NGQ`: which level of the mixture to read for each level asked, by segment of series and days ahead. `area` is the
     share of the area under the calibrated quantiles against the networks' mean.
     """
@@ -47,6 +48,7 @@ class Adjustment:
     levels_NGQ: Doubles | None = None
     whole_units: bool = False
     evidence_C: Doubles | None = None
+    evidence_until: np.datetime64 | None = None
     area: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class Adjustment:
             "levels": None if self.levels_NGQ is None else self.levels_NGQ.tolist(),
             "whole_units": self.whole_units,
             "evidence": None if self.evidence_C is None else self.evidence_C.tolist(),
+            "evidence_until": None if self.evidence_until is None else str(self.evidence_until),
             "area": self.area,
         }
 
@@ -65,6 +68,7 @@ class Adjustment:
     def from_dict(cls, plain: dict[str, Any]) -> "Adjustment":
         """The same again. Older ones know climatology by weekday alone, no evidence and no area."""
         levels, evidence, climatology = plain["levels"], plain.get("evidence"), plain["climatology"]
+        until = plain.get("evidence_until")
         return cls(
             np.array(plain["weights"], np.float64),
             plain["counts"],
@@ -72,6 +76,7 @@ class Adjustment:
             None if levels is None else np.array(levels, np.float64),
             plain["whole_units"],
             None if evidence is None else np.array(evidence, np.float64),
+            None if until is None else np.datetime64(until, "D"),
             plain.get("area", 0.0),
         )
 

@@ -14,13 +14,16 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from models.adjustment import Adjustment
+from models.climatology import KINDS
 from models.dependence import Dependence
 from models.forecaster import Forecaster, Member
 from models.identities import Identities
 from models.networks.network import Network
 from models.training_config import LEVELS, ConfigError, ResolvedConfig
 
-FORMAT = 3
+FORMAT = 4
+READ = (3, FORMAT)
+"""Format 3 knew climatology by weekday alone, or wrote its three shares under the same number."""
 
 
 class CheckpointError(ValueError):
@@ -49,8 +52,8 @@ def deserialise(weights: bytes, description: dict[str, Any]) -> Forecaster:
     except SafetensorError as error:
         raise CheckpointError(f"The weights are damaged: {error}.") from error
     try:
-        if description["format"] != FORMAT:
-            raise CheckpointError(f"The format is {description['format']!r}; this code reads {FORMAT}.")
+        if description["format"] not in READ:
+            raise CheckpointError(f"The format is {description['format']!r}; this code reads {READ[0]} to {FORMAT}.")
         if description["levels"] != list(LEVELS):
             raise CheckpointError("The quantile levels differ from those this code answers on.")
         forecaster = _forecaster("model", tensors, description["model"])
@@ -100,11 +103,11 @@ def _forecaster(part: str, tensors: dict[str, Tensor], plain: dict[str, Any]) ->
     adjustment = Adjustment.from_dict(plain["adjustment"])
     if not configs or len(adjustment.weights_M) != len(configs):
         raise CheckpointError(f"There are {len(configs)} members and {len(adjustment.weights_M)} weights.")
+    _numbers("climatology", adjustment.climatology_K, len(KINDS))
     members = [_member(f"{part}.{number}.", own, config, identities) for number, config in enumerate(configs)]
     rows_NH = _array(own, f"{part}.dependence", (None, configs[0].horizon))
     levels_Q = np.array(plain.get("levels_of_sums", LEVELS), np.float64)  # older ones read paths' sums as they are
-    if levels_Q.shape != (len(LEVELS),) or not np.isfinite(levels_Q).all():
-        raise CheckpointError(f"levels_of_sums must be {len(LEVELS)} numbers.")
+    _numbers("levels_of_sums", levels_Q, len(LEVELS))
     dependence = Dependence(rows_NH, levels_Q)
     if own:
         raise CheckpointError(f"The weights hold surplus tensors: {sorted(own)[:5]}.")
@@ -135,6 +138,11 @@ def _refuse_misfits(given: dict[str, Tensor], needed: dict[str, Tensor]) -> None
             f"The weights do not fit this version of the code: {len(wrong)} tensors differ, such as {first!r}, "
             f"which has the shape {there.get(first)} where {wanted.get(first)} is needed."
         )
+
+
+def _numbers(name: str, values: np.ndarray[Any, Any], count: int) -> None:
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise CheckpointError(f"{name} must be {count} numbers.")
 
 
 def _array(tensors: dict[str, Tensor], name: str, shape: tuple[int | None, ...]) -> np.ndarray[Any, Any]:

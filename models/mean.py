@@ -9,7 +9,7 @@ Shapes: B windows, H horizon, L memory days, Q quantile levels.
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import SMALLEST_STEP, rmsse, squared_step
+from models.metrics import SMALLEST_STEP, Doubles, rmsse, squared_step
 from models.panel import Floats
 from models.training_config import LEVELS
 
@@ -27,25 +27,26 @@ def area_mean(quantiles_BHQ: Floats, whole_B: NDArray[np.bool_]) -> Floats:
     (losses.pinball), and were cut at zero: of theirs, what lies below half a unit is none sold. A series that sells on fewer
     days than the highest level leaves out has its mean beyond all levels, so that they say nothing of it.
     """
-    levels_Q = np.array(LEVELS, np.float32)
-    floor_B1 = np.where(whole_B, np.float32(HALF_A_UNIT), np.float32(0.0))[:, None]
-    lowest_BH, highest_BH = quantiles_BHQ[..., 0], quantiles_BHQ[..., -1]
-    area_BH = _above(quantiles_BHQ, floor_B1[..., None]) @ np.diff(levels_Q)
+    levels_Q = np.array(LEVELS)
+    floor_B1 = np.where(whole_B, HALF_A_UNIT, 0.0)[:, None]
+    heights_BHQ = quantiles_BHQ.astype(np.float64)
+    lowest_BH, highest_BH = heights_BHQ[..., 0], heights_BHQ[..., -1]
+    area_BH = _above(heights_BHQ, floor_B1[..., None]) @ np.diff(levels_Q)
     area_BH += levels_Q[0] * np.where(lowest_BH >= floor_B1, lowest_BH, 0.0)
-    slope_BH = (highest_BH - quantiles_BHQ[..., -2]) / np.log((1 - LEVELS[-2]) / (1 - LEVELS[-1]))
-    area_BH += np.float32(1 - LEVELS[-1]) * (highest_BH + slope_BH)
+    slope_BH = (highest_BH - heights_BHQ[..., -2]) / np.log((1 - LEVELS[-2]) / (1 - LEVELS[-1]))
+    area_BH += (1 - LEVELS[-1]) * (highest_BH + slope_BH)
     known_BH = (highest_BH >= floor_B1) & (highest_BH > 0)
     return np.where(known_BH, area_BH, np.nan).astype(np.float32)
 
 
-def _above(quantiles_BHQ: Floats, floor_B11: Floats) -> Floats:
+def _above(quantiles_BHQ: Doubles, floor_B11: Doubles) -> Doubles:
     """The mean height between each two neighbouring levels, where what is below the floor counts as zero, (B, H, Q - 1)."""
     low, high = quantiles_BHQ[..., :-1], quantiles_BHQ[..., 1:]
     start = np.maximum(low, floor_B11)
     rise = high - low
     level = high >= floor_B11
-    share = np.divide(high - start, rise, out=level.astype(np.float32), where=level & (rise > 0))
-    out: Floats = share * (start + high) / 2
+    share = np.divide(high - start, rise, out=level.astype(np.float64), where=level & (rise > 0))
+    out: Doubles = share * (start + high) / 2
     return out
 
 

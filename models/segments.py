@@ -16,10 +16,10 @@ Shapes: S series, Y days of the last year, K buckets of days ahead.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from models.climatology import YEAR
 from models.panel import Floats, Panel
 from models.windows import take_days
 
-YEAR = 364
 SOLD_SHARE = 0.5
 FAST_MEAN = 5.0
 

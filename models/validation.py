@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from models.adjusting import COUNTS_SHARES, learn, relearned
+from models.adjusting import COUNTS_SHARES, EVIDENCE_DAYS, learn, relearned
 from models.adjustment import Adjustment, Mixture, combine, finish
 from models.dependence import dependence_rows, levels_of_sums
 from models.forecaster import Forecaster, Member
@@ -55,7 +55,9 @@ def learn_from_validation(
 ) -> None:
     """How members become one forecast, and how days go together, from windows that no member was trained on."""
     mixture, y_BH, weight_B = _said_and_sold(forecaster, panel, series_B, cutoff_B)
-    forecaster.adjustment = learn(mixture, y_BH, weight_B, counts_shares=counts_shares)
+    found = learn(mixture, y_BH, weight_B, counts_shares=counts_shares)
+    newest = panel.start + np.timedelta64(int(cutoff_B.max()) + forecaster.horizon, "D")
+    forecaster.adjustment = replace(found, evidence_until=min(newest, panel.end))
     _, quantiles_BHQ = combine(mixture, forecaster.adjustment)
     finished_BHQ = finish(quantiles_BHQ, mixture.memory_BL, forecaster.adjustment)
     rng = np.random.default_rng(forecaster.config.seed)
@@ -67,22 +69,31 @@ def learn_from_validation(
 
 
 def learn_from_newest(forecaster: Forecaster, panel: Panel, end: int) -> Adjustment:
-    """The forecaster's adjustment, relearned from the days since it learned last and before the day index `end`.
+    """The forecaster's adjustment, relearned from the days before the day index `end` that its evidence does not hold yet.
 
-    It forecasts these days itself, the newest horizon of them at most, for as many series as a training would be judged on.
+    It forecasts these days itself, as far as it has not learned from them: the newest EVIDENCE_DAYS at most, or one horizon
+    where that is longer, for as many series as a training would be judged on.
     """
+    adjustment, horizon = forecaster.adjustment, forecaster.horizon
     learned = panel.day_index(forecaster.trained_until)
-    cutoff = max(learned, end - 1 - forecaster.horizon)
-    days = end - 1 - cutoff
-    usable = np.flatnonzero(answerable(panel, cutoff))
-    if days < 1 or not usable.size or forecaster.adjustment.evidence_C is None:
-        return forecaster.adjustment
-    rng = np.random.default_rng(cutoff)
-    count = min(len(usable), max(MOST_VALIDATION_DAYS // forecaster.horizon, 1))
-    series_B = np.sort(rng.choice(usable, count, replace=False)).astype(np.int64)
-    cutoff_B = np.full(count, cutoff, np.int64)
+    until = adjustment.evidence_until
+    begin = max(learned, learned if until is None else panel.day_index(until)) + 1
+    oldest = max(learned, end - 1 - max(horizon, EVIDENCE_DAYS))
+    cutoffs = np.arange(oldest, end - 1, horizon)
+    cutoffs = cutoffs[cutoffs + horizon >= begin]
+    usable = np.flatnonzero(answerable(panel, oldest))
+    if begin >= end or not usable.size or adjustment.evidence_C is None:
+        return adjustment
+    rng = np.random.default_rng(oldest)
+    pairs = len(usable) * len(cutoffs)
+    picked = np.sort(rng.choice(pairs, min(pairs, max(MOST_VALIDATION_DAYS // horizon, 1)), replace=False))
+    series_B, cutoff_B = usable[picked % len(usable)].astype(np.int64), cutoffs[picked // len(usable)]
     mixture, y_BH, weight_B = _said_and_sold(forecaster, panel, series_B, cutoff_B, end=end)
-    return relearned(forecaster.adjustment, mixture, y_BH, weight_B, worth=days / forecaster.horizon)
+    day_BH = cutoff_B[:, None] + np.arange(1, horizon + 1)
+    new_BH = np.where(day_BH >= begin, y_BH, np.float32(np.nan))
+    days = np.unique(day_BH[np.isfinite(new_BH)]).size
+    found = relearned(adjustment, mixture, new_BH, weight_B, days=days, passed=end - begin)
+    return found if found is adjustment else replace(found, evidence_until=panel.start + np.timedelta64(end - 1, "D"))
 
 
 def _said_and_sold(

@@ -20,6 +20,7 @@ Shapes: S series, T days, N judged days, W days of history.
 import numpy as np
 from numpy.typing import NDArray
 
+from models.climatology import YEAR
 from models.panel import Floats
 
 Flags = NDArray[np.bool_]
@@ -34,7 +35,6 @@ FEWEST_DAYS = 28
 """Observed days in the history below which no day is called an outlier."""
 RATIO = 2.0
 GROSS = 8.0
-YEAR = 364
 SEASON_DAYS = 14
 AT_ONCE = 65_536
 

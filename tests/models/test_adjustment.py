@@ -126,25 +126,25 @@ def test_a_week_that_has_lost_its_pattern_is_drawn_towards_all_days() -> None:
 
 
 def test_days_that_come_in_move_the_shares_and_old_evidence_fades() -> None:
-    """What was right at the training is wrong since: within a few horizons climatology takes over; no day changes nothing."""
+    """What was right at the training is wrong since: within a few months climatology takes over; no day changes nothing."""
     right, weight = np.full((40, HORIZON), 4.0, np.float32), np.ones(40, np.float32)
     first = learn(flat(4.0, windows=40, memory=9.0), right, weight)
     assert first.climatology_K.sum() == 0 and first.evidence_C is not None
     changed, adjustment, shares = np.full((40, HORIZON), 9.0, np.float32), first, []
     for _ in range(4):
-        adjustment = relearned(adjustment, flat(4.0, windows=40, memory=9.0), changed, weight, worth=1.0)
+        adjustment = relearned(adjustment, flat(4.0, windows=40, memory=9.0), changed, weight, days=28, passed=28)
         shares.append(float(adjustment.climatology_K.sum()))
     assert shares == sorted(shares) and shares[-1] == 1.0
     nothing = np.full((40, HORIZON), np.nan, np.float32)
-    assert relearned(first, flat(4.0, windows=40), nothing, weight, worth=1.0) is first
+    assert relearned(first, flat(4.0, windows=40), nothing, weight, days=28, passed=28) is first
     old = Adjustment(np.ones(1))
-    assert relearned(old, flat(4.0, windows=40), changed, weight, worth=1.0) is old
+    assert relearned(old, flat(4.0, windows=40), changed, weight, days=28, passed=28) is old
     fewer = replace(first, evidence_C=first.evidence_C[:5])
-    assert relearned(fewer, flat(4.0, windows=40), changed, weight, worth=1.0) is fewer
-    once = relearned(first, flat(4.0, windows=40, memory=9.0), changed, weight, worth=0.5)
+    assert relearned(fewer, flat(4.0, windows=40), changed, weight, days=28, passed=28) is fewer
+    once = relearned(first, flat(4.0, windows=40, memory=9.0), changed, weight, days=14, passed=21)
     assert once.evidence_C is not None
     np.testing.assert_allclose(
-        once.evidence_C[0], EVIDENCE_DECAY**0.5 * first.evidence_C[0] + 0.5 * 5 * np.mean(LEVELS), rtol=1e-6
+        once.evidence_C[0], EVIDENCE_DECAY**0.75 * first.evidence_C[0] + 0.5 * 5 * np.mean(LEVELS), rtol=1e-6
     )
     assert (SHARES_CK.sum(axis=1) <= 1 + 1e-9).all() and len(once.evidence_C) == len(SHARES_CK)
 
@@ -247,11 +247,18 @@ def test_the_loss_is_the_mean_pinball_loss_of_observed_days() -> None:
 def test_an_adjustment_survives_json() -> None:
     levels_NGQ = np.zeros((3, 3, len(LEVELS)))
     full = Adjustment(
-        np.ones(1), 0.5, by_weekday(0.3), levels_NGQ, whole_units=True, evidence_C=np.ones(len(SHARES_CK))
+        np.ones(1),
+        0.5,
+        by_weekday(0.3),
+        levels_NGQ,
+        whole_units=True,
+        evidence_C=np.ones(len(SHARES_CK)),
+        evidence_until=np.datetime64("2025-06-09"),
     )
     for one in (equal_members(3), full):
         again = Adjustment.from_dict(one.as_dict())
         assert again.as_dict() == one.as_dict()
+        assert again.evidence_until == one.evidence_until
 
 
 def test_an_older_adjustment_knows_weekdays_alone_and_no_evidence() -> None:

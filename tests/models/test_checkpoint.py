@@ -45,9 +45,12 @@ def test_forecasts_are_identical_to_the_bit_after_a_round_trip(architecture: str
 
 def test_a_version_from_before_sums_had_levels_and_climatology_kinds_is_read() -> None:
     weights, description = serialise(train(make_panel(), small("mlp", epochs=1)).forecaster)
-    old = json.loads(json.dumps(description))
+    assert description["format"] == 4
+    old = json.loads(json.dumps(description)) | {"format": 3}
     for part in ("model", "twin"):
-        del old[part]["levels_of_sums"], old[part]["adjustment"]["evidence"], old[part]["adjustment"]["area"]
+        del old[part]["levels_of_sums"]
+        for name in ("evidence", "evidence_until", "area"):
+            del old[part]["adjustment"][name]
         old[part]["adjustment"]["climatology"] = 0.2
     after = deserialise(weights, old)
     np.testing.assert_array_equal(after.dependence.levels_Q, after.levels)
@@ -55,6 +58,19 @@ def test_a_version_from_before_sums_had_levels_and_climatology_kinds_is_read() -
     old["twin"]["levels_of_sums"] = [0.5]
     with pytest.raises(CheckpointError, match="levels_of_sums must be 17 numbers"):
         deserialise(weights, old)
+
+
+@pytest.mark.parametrize(
+    "climatology", [[], [0.1, 0.2], [0.1, 0.2, 0.3, 0.4], [0.1, float("nan"), 0.1], [[0.1, 0.1, 0.1]]]
+)
+def test_shares_of_climatology_that_are_not_one_for_each_kind_are_refused(
+    saved: tuple[bytes, dict[str, Any]], climatology: list[Any]
+) -> None:
+    weights, description = saved
+    spoiled = json.loads(json.dumps(description))
+    spoiled["model"]["adjustment"]["climatology"] = climatology
+    with pytest.raises(CheckpointError, match="climatology must be 3 numbers"):
+        deserialise(weights, spoiled)
 
 
 def test_attributes_keep_their_place_in_a_file_whose_names_are_sorted() -> None:

@@ -69,6 +69,16 @@ def test_levels_that_say_that_nothing_is_sold_say_nothing_of_the_mean() -> None:
     np.testing.assert_array_equal(answer(rare, Adjustment(np.ones(1), area=1.0))[0], np.float32(0.004))
 
 
+def test_the_area_of_the_largest_quantities_is_finite_and_so_is_what_is_chosen_by_it() -> None:
+    largest = float(np.finfo(np.float32).max)
+    for share in (0.5, 0.9, 1.0):
+        flat = of_one_day(np.full(len(LEVELS), share * largest))
+        assert area_mean(flat, KILOS)[0, 0] == pytest.approx(share * largest, rel=1e-6)
+    y = np.full((4, HORIZON), 5.0, np.float32)
+    assert area_share(y, np.full_like(y, largest), y, varied(4, 5)) == 0.0
+    assert area_share(np.full_like(y, largest), y, y, varied(4, 5)) == 1.0
+
+
 def test_the_share_is_the_one_that_held_out_days_speak_for() -> None:
     windows = 500
     y = np.random.default_rng(7).poisson(20, (windows, HORIZON)).astype(np.float32)
@@ -133,6 +143,11 @@ def test_an_adjustment_from_before_the_area_answers_as_it_did() -> None:
     old = {"weights": [1.0], "counts": 0.25, "climatology": 0.1, "levels": None, "whole_units": True}
     loaded = Adjustment.from_dict(old)
     assert loaded.area == 0.0
-    assert loaded.as_dict() == old | {"climatology": [0.1, 0.0, 0.0], "evidence": None, "area": 0.0}
+    assert loaded.as_dict() == old | {
+        "climatology": [0.1, 0.0, 0.0],
+        "evidence": None,
+        "evidence_until": None,
+        "area": 0.0,
+    }
     new = replace(loaded, area=0.75)
     assert Adjustment.from_dict(new.as_dict()).area == 0.75

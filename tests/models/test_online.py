@@ -10,6 +10,7 @@ from models.checkpoint import deserialise, serialise
 from models.evaluation import evaluate
 from models.forecaster import Forecaster, Member
 from models.inference import predict
+from models.metrics import Doubles
 from models.online import (
     NothingNew,
     UpdateConfig,
@@ -170,7 +171,46 @@ def test_shares_of_climatology_are_relearned_from_days_before_the_end_alone(trai
     changed.quantity_ST[:, end - 1] += 1000
     assert learn_from_newest(parent, changed, end).as_dict() != found.as_dict()
     learned = parent.trained_until
+    assert before.evidence_until == learned and found.evidence_until == first_days(end).end
     assert learn_from_newest(parent, ALL_DAYS, ALL_DAYS.day_index(learned) + 1) is before
+
+
+def evidence_beside(forecaster: Forecaster, panel: Panel, end: int, *, faded: float) -> Doubles:
+    """What the days before `end` add to the evidence, beside what is left of it."""
+    before, after = forecaster.adjustment.evidence_C, learn_from_newest(forecaster, panel, end).evidence_C
+    assert before is not None and after is not None
+    return after - faded * before
+
+
+def without(panel: Panel, days: slice) -> Panel:
+    absent = replace(panel, quantity_ST=panel.quantity_ST.copy())
+    absent.quantity_ST[:, days] = np.nan
+    return absent
+
+
+def test_days_that_the_training_was_judged_on_are_no_news_to_the_first_update(trained: Trained) -> None:
+    """The twin has not learned from them, but its evidence holds them: of seven days ahead only the newest is new."""
+    twin = trained.forecaster.twin
+    assert twin is not None and twin.adjustment.evidence_until == trained.forecaster.trained_until
+    first = update(trained.forecaster, first_days(161), config=QUICK).forecaster
+    assert first.twin is not None and first.twin.trained_until > twin.trained_until
+    assert first.twin.adjustment.as_dict() == twin.adjustment.as_dict()
+    assert first.adjustment.as_dict() != twin.adjustment.as_dict()
+    assert first.adjustment.evidence_until == first_days(161).end
+    assert learn_from_newest(first.twin, without(first_days(161), np.s_[160:]), 161) is first.twin.adjustment
+
+
+def test_each_day_with_sales_counts_once_and_as_a_twentyeighth_whatever_the_horizon(trained: Trained) -> None:
+    """Four weeks of which one day came in add what that day alone adds, and older evidence fades by all of them; where all came
+    in, each day is heard, forecast week by week by a network of seven days that has seen none of them."""
+    parent = trained.forecaster
+    one = evidence_beside(parent, first_days(161), 161, faded=0.9 ** (1 / 28))
+    alone = evidence_beside(parent, without(ALL_DAYS, np.s_[161:]), 188, faded=0.9)
+    np.testing.assert_allclose(alone, one, rtol=1e-3)  # windows are weighed beside others
+    assert 0 < one[0] < np.nanmean(ALL_DAYS.quantity_ST[:, 160]) / 28  # a mean loss is well below a mean quantity
+    whole = learn_from_newest(parent, ALL_DAYS, 188).as_dict()
+    for day in (160, 166, 167, 187):
+        assert learn_from_newest(parent, without(ALL_DAYS, np.s_[day : day + 1]), 188).as_dict() != whole
 
 
 def test_an_update_whose_forecasts_were_far_off_leans_on_climatology(trained: Trained) -> None:

@@ -9,6 +9,7 @@ import torch
 from benchmarks.robustness import ABSURD, CHANGE, absurd_day, attacked, on_purpose, totals_of
 from models.features import compute_features
 from models.forecaster import Forecaster
+from models.panel import Panel
 from models.sampling import SHORTENED_DAYS, shorten_some
 from models.training import train
 from models.training_config import ResolvedConfig
@@ -69,8 +70,9 @@ def test_the_worst_move_is_told_by_share_of_the_forecast(forecaster: Forecaster)
     assert found.left_out == int((before_B < 1).sum())
 
 
-def test_an_absurd_day_is_the_worst_of_all_days_tried(forecaster: Forecaster) -> None:
-    panel = PANEL.rows(np.array([4]))
+@pytest.mark.parametrize("sold", [COUNTS, PANEL], ids=["by the piece", "by weight"])
+def test_an_absurd_day_is_the_worst_of_all_days_tried(forecaster: Forecaster, sold: Panel) -> None:
+    panel = sold.rows(np.array([4]))
     last = panel.days - 1
     found = absurd_day(forecaster, panel, last)
 
