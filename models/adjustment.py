@@ -1,6 +1,7 @@
 """From the forecasts of members to one: weights, heads, a share of climatology, calibrated levels, whole units.
 
-How it is applied: `answer` is `combine`, then `finish`; the mean follows the levels and is drawn to the area under them. How it
+How it is applied: `answer` is `combine`, then `finish`; the mean follows the levels and is drawn to the area under them, or kept
+near it. How it
 is learned is in adjusting.py.
 
 Shapes: M members, B windows, H horizon, L memory days, Q quantile levels, K kinds of climatology, C candidate shares of them,
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from models import negative_binomial
 from models.climatology import KINDS, capped, own_mixture
-from models.mean import area_mean
+from models.mean import area_mean, kept_near
 from models.panel import Floats
 from models.quantiles import interpolate_levels
 from models.segments import SEGMENTS, segments_of
@@ -109,6 +110,7 @@ def answer(mixture: Mixture, adjustment: Adjustment, *, whole_units: bool = True
     whole_B = sells_whole_units(mixture.memory_BL)
     if adjustment.area > 0:
         mean_BH = drawn_to(mean_BH, area_mean(calibrated_BHQ, whole_B), adjustment.area)
+    mean_BH = kept_near(mean_BH, calibrated_BHQ, whole_B)
     return mean_BH, in_units(calibrated_BHQ, whole_B if adjustment.whole_units and whole_units else None)
 
 

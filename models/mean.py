@@ -1,7 +1,8 @@
 """The mean that quantiles speak of: the area under them; and how far to trust it beside the networks' own mean.
 
 Networks learn their quantiles by nearly the whole of the loss and their mean by a tenth of it, so where training was short
-the quantiles are right long before the mean is.
+the quantiles are right long before the mean is. Where days without sales are out of the question the area is sure, and no mean
+stands far from it.
 
 Shapes: B windows, H horizon, L memory days, Q quantile levels.
 """
@@ -17,6 +18,8 @@ AREA_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 GOOD_ENOUGH = 1.002
 """Of shares within 0.2 % of the least error the least is the safest: the mean stays as the networks say it."""
 HALF_A_UNIT = 0.5
+ROOM = 0.05
+"""How far a mean may stand from a sure area: this share of what lies between the 0.1 and the 0.9 level."""
 
 
 def area_mean(quantiles_BHQ: Floats, whole_B: NDArray[np.bool_]) -> Floats:
@@ -37,6 +40,19 @@ def area_mean(quantiles_BHQ: Floats, whole_B: NDArray[np.bool_]) -> Floats:
     area_BH += (1 - LEVELS[-1]) * (highest_BH + slope_BH)
     known_BH = (highest_BH >= floor_B1) & (highest_BH > 0)
     return np.where(known_BH, area_BH, np.nan).astype(np.float32)
+
+
+def kept_near(mean_BH: Floats, quantiles_BHQ: Floats, whole_B: NDArray[np.bool_]) -> Floats:
+    """The mean, at most ROOM from the area where that is sure: where even the lowest level says that something is sold."""
+    sure_BH = quantiles_BHQ[..., 0] > np.where(whole_B, np.float32(HALF_A_UNIT), np.float32(0.0))[:, None]
+    rows = np.flatnonzero(sure_BH.any(axis=1))
+    area_BH = area_mean(quantiles_BHQ[rows], whole_B[rows])
+    low, high = LEVELS.index(0.1), LEVELS.index(0.9)
+    room_BH = np.float32(ROOM) * (quantiles_BHQ[rows][..., high] - quantiles_BHQ[rows][..., low])
+    kept_BH = mean_BH.copy()
+    near_BH = np.clip(mean_BH[rows], area_BH - room_BH, area_BH + room_BH)
+    kept_BH[rows] = np.where(sure_BH[rows], near_BH, mean_BH[rows])
+    return kept_BH
 
 
 def _above(quantiles_BHQ: Doubles, floor_B11: Doubles) -> Doubles:

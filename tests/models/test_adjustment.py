@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.adjusting import CALIBRATION_PRIOR, EVIDENCE_DECAY, SHARES_CK, learn, loss, relearned
-from models.adjustment import Adjustment, Mixture, answer, combine, equal_members, finish, sells_whole_units
+from models.adjustment import AREA_Q, Adjustment, Mixture, answer, combine, equal_members, finish, sells_whole_units
 from models.climatology import capped, own_mixture, own_year
 from models.panel import Floats
 from models.training import train
@@ -201,8 +201,9 @@ def test_the_mean_goes_where_the_levels_go() -> None:
     mean, quantiles = answer(spread(50.0, 100 * levels), read_at(0.5 + levels / 2))
     assert quantiles[0, 0, MEDIAN] == pytest.approx(75, abs=0.01)
     np.testing.assert_allclose(mean, 75, atol=0.3)
-    low, _ = answer(spread(25.0, 100 * levels), read_at(0.5 + levels / 2))
-    np.testing.assert_allclose(low, 25 * 75 / 50, atol=0.3)
+    none, higher = 100 * (levels - levels[0]), np.where(levels == levels[0], levels, 0.5 + levels / 2)
+    low, quantiles = answer(spread(25.0, none), read_at(higher))  # days without a sale stay possible
+    np.testing.assert_allclose(low, 25 * (quantiles[0, 0] @ AREA_Q) / (none @ AREA_Q), rtol=1e-4)
 
 
 def test_levels_read_as_they_are_leave_the_mean_to_the_bit() -> None:
@@ -216,12 +217,13 @@ def test_levels_read_as_they_are_leave_the_mean_to_the_bit() -> None:
 def test_a_mean_beyond_the_highest_level_keeps_what_stands_there_and_none_falls_below_zero() -> None:
     """A series that sells once in 200 days: every level says 0, or all but the highest."""
     never, rarely = np.zeros(len(LEVELS)), np.where(np.array(LEVELS) < 0.99, 0.0, 2.0)
-    lowest, highest = np.full(len(LEVELS), LEVELS[0]), np.full(len(LEVELS), LEVELS[-1])
+    lowest, highest = np.full(len(LEVELS), LEVELS[0]), np.where(np.arange(len(LEVELS)) == 0, LEVELS[0], LEVELS[-1])
     for levels in (lowest, highest):
         np.testing.assert_array_equal(answer(spread(0.03, never), read_at(levels))[0], np.float32(0.03))
     area = 2.0 * (1 - 0.9825)
     np.testing.assert_allclose(answer(spread(0.2, rarely), read_at(lowest))[0], 0.2 - area, rtol=1e-4)
-    np.testing.assert_allclose(answer(spread(0.2, rarely), read_at(highest))[0], 0.2 - area + 2.0, rtol=1e-4)
+    most = 2.0 * (1 - 0.0175)
+    np.testing.assert_allclose(answer(spread(0.2, rarely), read_at(highest))[0], 0.2 - area + most, rtol=1e-4)
     np.testing.assert_allclose(answer(spread(area / 2, rarely), read_at(lowest))[0], 0.0, atol=1e-7)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from models.adjusting import learn
 from models.adjustment import Adjustment, Mixture, answer
-from models.mean import area_mean, area_share
+from models.mean import area_mean, area_share, kept_near
 from models.panel import Floats
 from models.training_config import LEVELS
 from models.windows import MEMORY
@@ -79,6 +79,31 @@ def test_the_area_of_the_largest_quantities_is_finite_and_so_is_what_is_chosen_b
     assert area_share(np.full_like(y, largest), y, y, varied(4, 5)) == 1.0
 
 
+def test_a_mean_far_from_a_sure_area_is_kept_near_it_and_others_are_left() -> None:
+    """Evenly spread between 100 and 200 the area says 150 (49 + 51 beyond 100, and a tail); between 0.1 and 0.9 lie 80."""
+    quantiles = np.repeat(of_one_day(100 + 100 * LEVELS_Q), 4, axis=0)
+    area = float(area_mean(quantiles, np.repeat(WHOLE, 4))[0, 0])
+    assert area == pytest.approx(150, rel=0.01)
+    mean = np.array([[120.0], [146.5], [153.5], [400.0]], np.float32)
+    for whole in (WHOLE, KILOS):
+        kept = kept_near(mean, quantiles, np.repeat(whole, 4))[:, 0]
+        np.testing.assert_allclose(kept, [area - 4, 146.5, 153.5, area + 4], rtol=1e-5)
+    unsure = np.maximum(quantiles - 101, 0)
+    np.testing.assert_array_equal(kept_near(mean, unsure, np.repeat(KILOS, 4)), mean)
+    half = np.repeat(of_one_day(0.4 + 100 * (LEVELS_Q - 0.01)), 4, axis=0)
+    np.testing.assert_array_equal(kept_near(mean, half, np.repeat(WHOLE, 4)), mean)
+    assert (kept_near(mean, half, np.repeat(KILOS, 4)) != mean).any()
+    assert mean[0, 0] == 120
+
+
+def test_no_answered_mean_of_a_fast_series_stands_beside_its_quantiles() -> None:
+    mixture = spread(
+        40.0, np.full((3, HORIZON, 1), 100, np.float32) + 10 * LEVELS_Q.astype(np.float32), memory=varied(3, 100)
+    )
+    mean, quantiles = answer(mixture, Adjustment(np.ones(1)))
+    assert ((mean > quantiles[..., LEVELS.index(0.4)]) & (mean < quantiles[..., LEVELS.index(0.6)])).all()
+
+
 def test_the_share_is_the_one_that_held_out_days_speak_for() -> None:
     windows = 500
     y = np.random.default_rng(7).poisson(20, (windows, HORIZON)).astype(np.float32)
@@ -103,9 +128,9 @@ def spread(mean: float, quantiles_BHQ: Floats, *, memory: Floats) -> Mixture:
     return Mixture(mean_MBH, np.full_like(mean_MBH, 0.1), quantiles_BHQ[None], memory)
 
 
-@pytest.mark.parametrize("mean", [0.6, 8.0])
+@pytest.mark.parametrize("mean", [0.6, 2.0])
 def test_a_mean_that_is_off_is_drawn_to_the_quantiles_and_these_stay_as_they_are(mean: float) -> None:
-    """Counts of a known mean, 42 % and more of them zeros for the smaller one; the head says half as much again."""
+    """Counts of a known mean, 14 % and more of them zeros; the head says half as much again."""
     windows = 2000
     y = np.random.default_rng(9).poisson(mean, (windows, HORIZON)).astype(np.float32)
     off = spread(1.5 * mean, counts_quantiles(mean, windows), memory=varied(windows, mean))
@@ -123,10 +148,11 @@ def test_a_mean_that_is_right_stays_where_the_quantiles_are_not() -> None:
     windows = 2000
     y = np.random.default_rng(10).poisson(0.3, (windows, HORIZON)).astype(np.float32)
     knows_nothing = np.full((windows, HORIZON, len(LEVELS)), 1.0, np.float32)
+    knows_nothing[..., 0] = 0.0
     mixture = spread(0.3, knows_nothing, memory=varied(windows, 30))
     found = learn(mixture, y, np.ones(windows, np.float32), counts_shares=(0.0,))
     assert found.area == 0.0 and not found.climatology_K.any()
-    np.testing.assert_allclose(answer(mixture, found)[0], 0.3, rtol=1e-5)
+    np.testing.assert_allclose(answer(mixture, found)[0], 0.3, rtol=0.02)
 
 
 def test_no_mean_is_negative_or_beyond_what_the_quantiles_and_the_networks_say() -> None:
