@@ -35,10 +35,14 @@ _PROMOTE: Any = Field(
 )
 
 
-class NetworkRequest(BaseModel):
-    """Which network to train, and how: what a training and a backtest of a fresh network share."""
+class Strict(BaseModel):
+    """What is asked for word by word: no field too many, no text for a number, no infinity."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class NetworkRequest(Strict):
+    """Which network to train, and how: what a training and a backtest of a fresh network share."""
 
     model: Model = Field(description="which network; ensemble: several of them, answering together")
     loss: Literal["pinball", "mse", "mae"] = Field(
@@ -83,10 +87,8 @@ class NetworkRequest(BaseModel):
         return TrainingConfig(model=self.model, **how)
 
 
-class Tune(BaseModel):
+class Tune(Strict):
     """Look for better settings around those of the request before the training; see docs/models.md#tuning."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     trials: int = Field(ge=1, le=1000, description="settings to try, those of the request included")
     timeout_s: float | None = Field(
@@ -142,13 +144,10 @@ class TrainRequest(NetworkRequest):
         return request
 
 
-class UpdateRequest(BaseModel):
+class UpdateRequest(Strict):
     """Train the champion on from where it stands, on the newest sales and a replay of older ones."""
 
     model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
         title="Update",
         json_schema_extra={"examples": [{"kind": "update"}]},
     )
@@ -187,13 +186,10 @@ def _not_both(_value: object) -> NoReturn:
     raise PydanticCustomError("model_and_version", "give either model or model_version, not both")
 
 
-class VersionBacktestRequest(BaseModel):
+class VersionBacktestRequest(Strict):
     """Score a version's forecasts on the windows that it, or its twin before the refit, has not learned from."""
 
     model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
         title="Backtest of a version",
         json_schema_extra={"examples": [{"kind": "backtest", "model_version": 7, "windows": 5, "step": 28}]},
     )
