@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.peers import __main__ as command
+from benchmarks.peers import race
 from benchmarks.peers.data import Data, number_holidays, number_texts, read_data
 from benchmarks.peers.features import Features, Rows
 from benchmarks.peers.filled import filled_past, held, simple_forecast
@@ -297,3 +298,36 @@ def test_a_run_on_reported_windows_is_logged_under_its_own_command(
     assert len(pd.read_csv(log)) == 1
     lines = (tmp_path / "peers_sales.jsonl").read_text().splitlines()
     assert [json.loads(line)["metrics"]["sql"] for line in lines] == [0.6, 0.5]
+
+
+def test_a_race_ends_with_the_first_training_that_is_as_good_as_the_best_peer() -> None:
+    wql = dict(zip(race.EPOCHS, (0.9, 0.7, 0.6, 0.5, 0.55, 0.5, 0.5, 0.5, 0.5), strict=True))
+    runs, reached = race.raced(0.6, lambda epochs: {"epochs": epochs, "wql": wql[epochs], "seconds": 1.0})
+    assert reached and [run["epochs"] for run in runs] == [1, 2, 3]
+    runs, reached = race.raced(0.4, lambda epochs: {"epochs": epochs, "wql": wql[epochs], "seconds": 1.0})
+    assert not reached and [run["epochs"] for run in runs] == list(race.EPOCHS)
+
+
+def test_our_side_of_a_race_is_the_command_of_accuracy_on_windows_before_the_reported_ones(tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=200)
+    rng = np.random.default_rng(0)
+    frames = [pd.DataFrame({"sku": sku, "date": days, "quantity": rng.poisson(6, 200)}) for sku in "ab"]
+    pd.concat(frames).to_parquet(tmp_path / "sales.parquet")
+    words = ["--data", str(tmp_path / "sales.parquet"), "--horizon", "7", "--windows", "2", "--step", "7"]
+    with pytest.raises(SystemExit):
+        race.parse(words)
+    args = race.parse([*words, "--end", "2024-06-30", "--peers", "nf_tide"])
+    found = race.own_of(1, args)
+    assert found["epochs"] == 1 and 0.2 < found["wql"] < 0.5 and found["seconds"] > 0
+    told = vars(args) | {
+        "data": "sales.parquet",
+        "peers": [{"peer": "nf_tide", "wql": 0.5, "seconds": 20.0}],
+        "ours": [found],
+        "best": "nf_tide",
+        "ratio": 0.1,
+        "date": "2026-11-25",
+        "machine": "two cores",
+        "commit": "abc",
+    }
+    assert "| mlp 1: " in race.rendered([told]) and "| 0.100 of nf_tide's |" in race.rendered([told])
+    assert "| not reached |" in race.rendered([told | {"ratio": None}])
