@@ -5,7 +5,8 @@
 Trains once on what precedes the first cutoff; before each later one updates it, as the service would, by a few steps on the days
 that have come in since. Forecasts at every cutoff, writes the forecasts (with `mean`) and prints one line of JSON: `metrics` of
 what the service answers, in whole units where it says so, the same `unrounded`, those of the version that was trained, `frozen`,
-without any update, and those of the sums of the `weekly` stretches ahead, beside what independent days would give. Cutoffs are
+without any update, those of `climatology` (each series' own quantiles of the last year by weekday, not rounded: what no forecast
+may be worse than), and those of the sums of the `weekly` stretches ahead, beside what independent days would give. Cutoffs are
 END - HORIZON - k * STEP for k = 0 … WINDOWS - 1. With --end the days after it are dropped: that is how choices are made. A
 run without --end is on reported windows and is appended to results/log.csv. With --compress the ensemble is also distilled:
 `compressed` has what was decided on the days held out before the windows, and the student's `metrics` on the windows themselves.
@@ -28,6 +29,7 @@ import torch
 
 from benchmarks.runs import LOG, add_window_options, append_log, scores, write_forecasts
 from benchmarks.weekly import weekly_scores
+from models.climatology import YEAR, own_year
 from models.distilling import distil
 from models.evaluation import window_cutoffs
 from models.fallback import fallback
@@ -40,7 +42,8 @@ from models.panel import Panel, panel_from_frame
 from models.placement import CPU, NoSuchDevice, Placement, placement_of
 from models.progress import Clock
 from models.training import Trained, train
-from models.training_config import MODELS, TrainingConfig
+from models.training_config import LEVELS, MODELS, TrainingConfig
+from models.windows import take_days
 
 MOST_CATEGORIES = 20
 
@@ -95,6 +98,7 @@ def judged(
     result |= {"update_seconds": round(update_seconds, 1), "unrounded": judge(plain)}
     if not args.frozen:
         result["frozen"] = judge(forecasts_of(frozen, panel, cutoffs))
+    result["climatology"] = judge([climatology_at(panel, cutoff, args.horizon) for cutoff in cutoffs])
     dependence = trained.forecaster.dependence
     return result | {"weekly": weekly_scores(forecasts, panel, cutoffs, dependence, horizon=args.horizon)}
 
@@ -214,6 +218,14 @@ def forecast_at(forecaster: Forecaster, panel: Panel, cutoff: int, *, whole_unit
         simple, _, _ = fallback(panel.rows(short), cutoff, forecaster.horizon)
         forecast.mean_SH[short], forecast.quantiles_SHQ[short] = simple.mean_SH, simple.quantiles_SHQ
     return forecast
+
+
+def climatology_at(panel: Panel, cutoff: int, horizon: int) -> Forecast:
+    """Each series' own quantiles of the last year by weekday; zeros for a series without a day in it."""
+    first_S = np.full(panel.series, cutoff - YEAR + 1, np.int64)
+    year_SM = take_days(panel.quantity_ST, np.arange(panel.series), first_S, YEAR)
+    mean_SH, quantiles_SHQ = own_year(year_SM, horizon)
+    return Forecast(np.nan_to_num(mean_SH), np.nan_to_num(quantiles_SHQ), np.array(LEVELS))
 
 
 def summary(

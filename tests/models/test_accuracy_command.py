@@ -80,6 +80,19 @@ def test_its_forecasts_are_accepted_and_its_scores_are_the_scorers(
         assert result["metrics"][name] == pytest.approx(theirs[name], abs=2e-6), name
 
 
+def test_climatology_is_the_quantiles_of_the_weekdays_of_the_last_year(data: Path) -> None:
+    panel, _, _ = accuracy.read_panel(data, "")
+    found = accuracy.climatology_at(panel, 120, 10)
+    for ahead in (1, 4, 10):
+        same_weekday = panel.quantity_ST[0, [day for day in range(121) if (120 + ahead - day) % 7 == 0]]
+        np.testing.assert_allclose(
+            found.quantiles_SHQ[0, ahead - 1], np.quantile(same_weekday, found.levels_Q), rtol=1e-5
+        )
+        np.testing.assert_allclose(found.mean_SH[0, ahead - 1], same_weekday.mean(), rtol=1e-5)
+    late = accuracy.climatology_at(panel, 107, 7)
+    assert (late.quantiles_SHQ[2] == 0).all() and (late.mean_SH[2] == 0).all()
+
+
 def test_updates_between_cutoffs_read_no_later_day_and_frozen_leaves_them_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
