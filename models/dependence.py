@@ -85,7 +85,8 @@ def pit(
     inside_NH = (low_NH == high_NH) & (low_NH > 0) & (low_NH < len(levels_Q))
     floor_NH = _at(quantiles_NHQ, low_NH - 1)
     gap_NH = np.maximum(_at(quantiles_NHQ, low_NH) - floor_NH, 1e-12)
-    share_NH = np.where(inside_NH, np.clip((y_NH - floor_NH) / gap_NH, 0, 1), share_NH)
+    with np.errstate(over="ignore"):  # an absurd day beside quantiles that are one: infinitely far, and so at the end
+        share_NH = np.where(inside_NH, np.clip((y_NH - floor_NH) / gap_NH, 0, 1), share_NH)
     level_NH = below_NH + (above_NH - below_NH) * share_NH
     return np.where(np.isfinite(y_NH), level_NH, rng.random(y_NH.shape))
 

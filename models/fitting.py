@@ -149,8 +149,7 @@ class Fit:
         with torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.mixed):
             output = self.decode(examples.features, examples.identity_BA)
         loss_B, weight_B = losses_of(output, self.network, examples, by_maturity=by_maturity)
-        if not torch.isfinite(loss_B).all():
-            raise NonFiniteLoss(_non_finite(loss_B, key_of))
+        refuse_non_finite(loss_B, key_of)
         loss = (loss_B * weight_B).sum() / weight_B.sum().clamp(min=1e-9)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -253,8 +252,13 @@ def _groups(network: Network) -> list[dict[str, object]]:
     return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
 
 
-def _non_finite(loss_B: Tensor, key_of: KeyOf) -> str:
+def refuse_non_finite(loss_B: Tensor, key_of: KeyOf) -> None:
+    """Raises NonFiniteLoss with the series of the windows whose loss is not a finite number."""
+    if torch.isfinite(loss_B).all():
+        return
     bad = sorted({key_of(i) for i in torch.nonzero(~torch.isfinite(loss_B)).flatten().tolist()})
     named = ", ".join(f"{sku!r} at {location!r}" if location else repr(sku) for sku, location in bad[:5])
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-    return f"The loss is not a finite number for the series {named}{more}; look at their quantities and covariates."
+    raise NonFiniteLoss(
+        f"The loss is not a finite number for the series {named}{more}; look at their quantities and covariates."
+    )

@@ -116,7 +116,12 @@ class Forecaster:
         """Its configuration as plain JSON: a single network's own, or each member's."""
         if len(self.members) == 1:
             return self.config.as_dict()
-        shared = {"architecture": "ensemble", "horizon": self.horizon, "context_length": self.context_length}
+        shared = {
+            "architecture": "ensemble",
+            "horizon": self.horizon,
+            "context_length": self.context_length,
+            "cleaning": self.config.cleaning,
+        }
         return shared | {"members": [member.config.as_dict() for member in self.members]}
 
     def parameters(self) -> int:

@@ -12,6 +12,7 @@ Shapes: B windows, H horizon, S series, Q quantile levels.
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,16 @@ import torch
 from models.adjustment import equal_members
 from models.cleaning import Cleaned, Findings, clean, nothing_found
 from models.dependence import usual_dependence
-from models.fitting import Examples, Fit, Schedule, examples_by_context, fit_statistics, losses_of
+from models.fitting import (
+    Examples,
+    Fit,
+    KeyOf,
+    Schedule,
+    examples_by_context,
+    fit_statistics,
+    losses_of,
+    refuse_non_finite,
+)
 from models.forecaster import Forecaster, Member
 from models.heldout import NotEnoughHistory, hold_out, judge
 from models.identities import Identities, identities_of
@@ -207,9 +217,9 @@ class Fitted:
     def __post_init__(self) -> None:
         self.best = self.fit.averaged
 
-    def judge(self, examples: list[Examples]) -> float:
-        """Its loss on windows held out; the network is kept when there is none better."""
-        loss = validation_loss(self.fit.averaged, examples)
+    def judge(self, examples: list[Examples], key_of: KeyOf) -> float:
+        """Its loss on windows held out; the network is kept when there is none better. Raises NonFiniteLoss."""
+        loss = validation_loss(self.fit.averaged, examples, key_of)
         if loss < self.loss:
             self.best, self.loss, self.steps = copy.deepcopy(self.fit.averaged), loss, self.fit.steps
         return loss
@@ -228,6 +238,11 @@ class Fitted:
 def fit_twins(course: Course, pairs: tuple[Index, Index], part: Part) -> list[Fitted]:
     """The networks of the days before the split, each stopped when the days held out no longer gain, or time is short."""
     held_out = course.examples(*pairs)
+    keys: list[tuple[str, str]] = course.source.panel.keys
+
+    def key_of(window: int) -> tuple[str, str]:
+        return keys[int(pairs[0][window])]
+
     fitted = [Fitted(fit) for fit in course.fits]
     epochs = course.fits[0].network.config.epochs
     for epoch in range(epochs):
@@ -238,7 +253,7 @@ def fit_twins(course: Course, pairs: tuple[Index, Index], part: Part) -> list[Fi
         for step in range(STEPS_PER_EPOCH):
             part.check((epoch + step / STEPS_PER_EPOCH) / epochs)
             losses.append(course.step([one.fit for one in learning]))
-        judged = [one.judge(held_out[one.fit.network.config.context_length]) for one in learning]
+        judged = [one.judge(held_out[one.fit.network.config.context_length], key_of) for one in learning]
         part.end_epoch(float(np.mean(losses)), float(np.mean(judged)), (epoch + 1) / epochs)
     return fitted
 
@@ -251,17 +266,24 @@ def refit(course: Course, steps: list[int], part: Part) -> list[Network]:
     return [fit.averaged for fit in course.fits]
 
 
-def validation_loss(network: Network, examples: list[Examples]) -> float:
-    """The weighted loss on fixed windows, without dropout."""
+def validation_loss(network: Network, examples: list[Examples], key_of: KeyOf) -> float:
+    """The weighted loss on fixed windows, without dropout. Raises NonFiniteLoss, which names series by `key_of`."""
     network.eval()
-    total, weight = 0.0, 0.0
+    total, weight, first = 0.0, 0.0, 0
     with torch.inference_mode():
         for part in examples:
             output = network.decode(part.features, part.identity_BA)
             loss_B, weight_B = losses_of(output, network, part)
+            refuse_non_finite(loss_B, partial(_later, key_of, first))
+            first += len(loss_B)
             total += float((loss_B * weight_B).sum())
             weight += float(weight_B.sum())
     return total / max(weight, 1e-9)
+
+
+def _later(key_of: KeyOf, first: int, window: int) -> tuple[str, str]:
+    """The key of a window of a batch that begins at `first`."""
+    return key_of(first + window)
 
 
 def _set_residuals(twin: Forecaster, source: WindowSource, pairs: tuple[Index, Index]) -> None:

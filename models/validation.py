@@ -12,7 +12,9 @@ import torch
 
 from models.adjusting import COUNTS_SHARES, EVIDENCE_DAYS, learn, relearned
 from models.adjustment import Adjustment, Mixture, combine, finish
+from models.cleaning.days import covariates_of, days_of, without
 from models.dependence import dependence_rows, levels_of_sums
+from models.fitting import LARGEST_TARGET
 from models.forecaster import Forecaster, Member
 from models.heldout import HeldOut, NotEnoughHistory
 from models.inference import answerable, predict_members
@@ -99,16 +101,29 @@ def learn_from_newest(forecaster: Forecaster, panel: Panel, end: int) -> Adjustm
 def _said_and_sold(
     forecaster: Forecaster, panel: Panel, series_B: Index, cutoff_B: Index, *, end: int | None = None
 ) -> tuple[Mixture, Floats, Floats]:
-    """What the members say of windows, what was sold in them before the day index `end`, and the windows' weights."""
-    source = forecaster.source(panel)
-    mixture = predict_members(forecaster, source, series_B, cutoff_B)
-    y_BH = source.targets(series_B, cutoff_B, end=end).numpy()
-    return mixture, y_BH, _units_weights(source, series_B, cutoff_B)
+    """What the members say of windows, what was sold in them before the day index `end`, and the windows' weights.
+
+    Days out of stock are left out, as in the loss of the networks, and an absurd day counts as LARGEST_TARGET times the most of
+    the window's past.
+    """
+    mixture = predict_members(forecaster, forecaster.source(panel), series_B, cutoff_B)
+    sold_ST = _in_stock(forecaster, panel)[:, :end]
+    y_BH = take_days(sold_ST, series_B, cutoff_B + 1, forecaster.horizon)
+    most_B1 = LARGEST_TARGET * np.nanmax(mixture.memory_BL, axis=1, initial=1.0, keepdims=True).astype(np.float64)
+    return mixture, np.minimum(y_BH, most_B1).astype(np.float32), _units_weights(sold_ST, series_B, cutoff_B)
 
 
-def _units_weights(source: WindowSource, series_B: Index, cutoff_B: Index) -> Floats:
+def _in_stock(forecaster: Forecaster, panel: Panel) -> Floats:
+    """The panel's sales, NaN on days out of stock: what was sold then says nothing of demand."""
+    if forecaster.config.cleaning == "none":
+        return panel.quantity_ST
+    covariates = covariates_of(panel, (*forecaster.known, *forecaster.past))
+    return without(panel.quantity_ST, days_of(covariates).out_of_stock_ST)
+
+
+def _units_weights(quantity_ST: Floats, series_B: Index, cutoff_B: Index) -> Floats:
     """What turns a loss in units into one between SQL and WQL: 1 over the root of the seasonal-naive error."""
-    memory_BM = take_days(source.quantity_ST, series_B, cutoff_B - MEMORY + 1, MEMORY)
+    memory_BM = take_days(quantity_ST, series_B, cutoff_B - MEMORY + 1, MEMORY)
     error_BM = np.abs(memory_BM[:, 7:] - memory_BM[:, :-7])
     seen_B = np.isfinite(error_BM).sum(axis=1)
     error_B = np.nansum(error_BM, axis=1) / np.maximum(seen_B, 1)

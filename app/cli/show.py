@@ -35,6 +35,8 @@ def metrics(model: Mapping[str, Any]) -> None:
         label = model["architecture"] if source == "model" else source.replace("_", " ")
         shown.add_row(label, *(_score(values.get(name)) for name in names))
     console.print(shown)
+    if note := found.get("note"):
+        console.print(note)
     console.print(model["decision"])
 
 

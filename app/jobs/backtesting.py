@@ -124,7 +124,7 @@ def _tables(windows: Iterator[Scored], keep: Callable[[Scored], None], clock: _C
 def _described(request: dict[str, Any], panel: Panel, plan: Plan) -> dict[str, Any]:
     used = dict.fromkeys(window.weights for window in plan.windows)
     return {
-        "model": plan.windows[0].forecaster.config.architecture,
+        "model": plan.windows[0].forecaster.architecture,
         "model_version": request.get("model_version"),
         "horizon": request["horizon"],
         "step": request["step"],

@@ -4,6 +4,7 @@ The file is sorted by SKU, location, first day and kind, so that a page reads on
 themselves are made by models/cleaning.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
@@ -68,7 +69,14 @@ async def reported_version(connection: AsyncConnection, version: int | None) -> 
     removed = model["artifact_removed_at"]
     if removed is not None:
         raise Problem("not_found", f"The findings of version {version} were removed with it on {removed:%Y-%m-%d}.")
-    return Reported(version, model["config"].get("cleaning", "none"), model["artifact_sha256"])
+    return Reported(version, _cleaning_of(model["config"]), model["artifact_sha256"])
+
+
+def _cleaning_of(config: Mapping[str, Any]) -> str:
+    """How a version's sales were cleaned. Older ensembles say it only of their members, all of which agree."""
+    members = config.get("members") or [{}]
+    found: str = config.get("cleaning") or members[0].get("cleaning") or "none"
+    return found
 
 
 @dataclass(frozen=True)

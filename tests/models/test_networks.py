@@ -126,3 +126,22 @@ def test_a_loss_that_is_not_finite_names_the_series_and_saves_nothing() -> None:
     with pytest.raises(NonFiniteLoss, match="'sku-3' at 'north'") as caught:
         train(panel, small())
     assert "sku-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("first", "cleaning"), [(130, "mask"), (130, "none")])
+def test_a_loss_that_is_not_finite_on_the_days_held_out_alone_saves_nothing_either(first: int, cleaning: str) -> None:
+    """The networks learn from sound days; of those that are to judge them, one series' are beyond all measure."""
+    panel = make_panel()
+    panel.quantity_ST[3, first:] = 1e37
+    with pytest.raises(NonFiniteLoss, match="'sku-3' at 'north'") as caught:
+        train(panel, small("mlp", cleaning=cleaning))
+    assert "sku-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cleaning", ["mask", "none"])
+def test_absurd_days_among_those_held_out_rule_nothing_that_is_learned_from_them(cleaning: str) -> None:
+    sound, panel = make_panel(), make_panel()
+    panel.quantity_ST[3, 157:] = 1e37
+    learned = [train(one, small("mlp", cleaning=cleaning)).forecaster for one in (sound, panel)]
+    ours, theirs = (predict(one, sound, LAST).quantiles_SHQ for one in learned)
+    assert np.isfinite(theirs).all() and theirs.max() < 2 * ours.max()
