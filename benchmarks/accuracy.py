@@ -13,6 +13,7 @@ run without --end is on reported windows and is appended to results/log.csv. Wit
 """
 
 import argparse
+import datetime
 import json
 import resource
 import sys
@@ -26,8 +27,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
-from benchmarks.runs import LOG, add_window_options, append_log, scores, write_forecasts
+from benchmarks.runs import LOG, add_window_options, append_log, commit, machine, scores, write_forecasts
 from benchmarks.weekly import weekly_scores
 from models.climatology import YEAR, own_year
 from models.distilling import distil
@@ -46,12 +48,14 @@ from models.training_config import LEVELS, MODELS, TrainingConfig
 from models.windows import take_days
 
 MOST_CATEGORIES = 20
+CODE = ("models", "benchmarks/accuracy.py", "benchmarks/runs.py", "benchmarks/weekly.py")
 
 
 def main(argv: list[str]) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
-    panel, known, past = read_panel(args.data, args.covariates, country=args.country, end=args.end)
+    reach = args.horizon + (args.windows - 1) * args.step
+    panel, known, past = read_panel(args.data, args.covariates, country=args.country, end=args.end, unseen=reach)
     cutoffs = window_cutoffs(panel.days, horizon=args.horizon, windows=args.windows, step=args.step)
     if len(cutoffs) < args.windows:
         print(f"The data holds only {len(cutoffs)} windows.", file=sys.stderr)
@@ -73,7 +77,7 @@ def main(argv: list[str]) -> int:
         append_log(
             LOG, result, module="benchmarks.accuracy", argv=argv,
             libraries=f"torch {torch.__version__}" + ("" if args.device == CPU else f", {args.device.device}"),
-            code=["models", "benchmarks/accuracy.py", "benchmarks/runs.py", "benchmarks/weekly.py"],
+            code=CODE,
         )  # fmt: skip
     return 0
 
@@ -151,16 +155,23 @@ def placement(name: str) -> Placement:
 
 
 def read_panel(
-    path: Path, covariates: str, *, country: str | None = None, end: str | None = None
+    path: Path, covariates: str, *, country: str | None = None, end: str | None = None, unseen: int = 0
 ) -> tuple[Panel, tuple[str, ...], tuple[str, ...]]:
-    """A file's panel up to the day `end`, its known and its past covariates; text becomes one flag per category."""
+    """A file's panel up to the day `end`, its known and its past covariates; text becomes one flag per category.
+
+    Which categories of a past covariate get a flag is decided without the newest `unseen` days.
+    """
     frame = pd.read_parquet(path)
+    dates = pd.to_datetime(frame["date"])
+    newest = pd.Timestamp(end) if end else dates.max()
+    seen_before = dates <= newest - pd.Timedelta(days=unseen)
     names: dict[str, list[str]] = {"known": [], "past": [], "static": []}
     for item in filter(None, covariates.split(",")):
         role, _, column = item.partition(":")
         if role not in names or column not in frame.columns:
             raise SystemExit(f"--covariates {item}: known:COLUMN, past:COLUMN or static:COLUMN of the file is needed.")
-        names[role] += [column] if role == "static" else flags(frame, column)
+        counted = seen_before if role == "past" else np.ones(len(frame), np.bool_)
+        names[role] += [column] if role == "static" else flags(frame, column, counted)
     panel = panel_from_frame(frame, known=names["known"], past=names["past"], static=names["static"])
     if country:
         try:
@@ -179,12 +190,15 @@ def settings_of(pairs: list[str]) -> dict[str, Any]:
     return {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in pairs)}
 
 
-def flags(frame: pd.DataFrame, column: str) -> list[str]:
-    """The column's own name when it is numeric; else a flag for each of its most frequent values, added to the frame."""
+def flags(frame: pd.DataFrame, column: str, counted: "pd.Series[bool] | NDArray[np.bool_]") -> list[str]:
+    """The column's own name when it is numeric; else a flag for each of its most frequent values, added to the frame.
+
+    Frequent are those of the rows `counted`.
+    """
     if pd.api.types.is_numeric_dtype(frame[column]):
         return [column]
     values = frame[column].fillna("")
-    frequent = [v for v in values.value_counts().index if v != ""][:MOST_CATEGORIES]
+    frequent = [v for v in values[counted].value_counts().index if v != ""][:MOST_CATEGORIES]
     for value in frequent:
         frame[f"{column}={value}"] = (values == value).astype(np.float32)
     return [f"{column}={value}" for value in frequent]
@@ -255,6 +269,9 @@ def summary(
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "threads": args.threads,
         "device": str(args.device.device),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+        "machine": machine(args.threads),
+        "commit": commit(CODE),
     }
 
 

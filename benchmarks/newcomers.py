@@ -1,11 +1,11 @@
 """New items: whole SKUs hidden at all locations, forecast from their siblings beside their category's weekday quantiles.
 
-    python -m benchmarks.newcomers --data FILE.parquet --covariates known:promo,static:brand
+    python -m benchmarks.newcomers --data FILE.parquet --covariates known:promo,static:brand --end DATE
 
 SKUs are split into folds. For each fold a network is trained on all other SKUs up to the first cutoff; at every cutoff the hidden
 series, known by their attributes alone, get the service's answer (models/newcomers.py), and, with --own, the same after some days
 of their own. Prints one line of JSON: WQL over all hidden series and windows. Attributes are the static covariates that are the
-same for a SKU everywhere. With --end the days after it are dropped: that is how choices are made.
+same for a SKU everywhere. The days after --end are dropped: it is measured on windows before the reported ones alone.
 """
 
 import argparse
@@ -91,7 +91,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--own", type=int, default=7, help="days of their own that the hidden series show in a second round"
     )
-    parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
+    parser.add_argument(
+        "--end", required=True, help="last day used, inclusive: this is measured on earlier windows alone"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")

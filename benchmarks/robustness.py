@@ -1,6 +1,6 @@
 """How far a forecast lets itself be moved: by a change of its past made on purpose, and by one absurd day.
 
-    python -m benchmarks.robustness --data FILE.parquet --model mlp [--noise 0 0.1] [--windows 3] [--step 28] [--end DATE]
+    python -m benchmarks.robustness --data FILE.parquet --model mlp [--noise 0 0.1] [--windows 3] [--step 28] --end DATE
 
 For each --noise a forecaster is trained on what precedes the first cutoff, scored on the windows, and then attacked at the last
 cutoff. On purpose: every day of the last 392 that sold something may change by 5 % up or down, as gradients through features and
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.accuracy import forecast_at, read_panel, settings_of
 from benchmarks.runs import scores
-from models.adjustment import AREA_Q, answer
+from models.adjustment import AREA_Q, answer, sells_whole_units
 from models.evaluation import window_cutoffs
 from models.forecaster import Forecaster
 from models.inference import AT_ONCE, members_of
@@ -99,7 +99,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--windows", type=int, default=3)
     parser.add_argument("--step", type=int, default=28)
     parser.add_argument("--covariates", default="", help="known:promo,known:price,past:rain,static:brand")
-    parser.add_argument("--end", help="last day used, inclusive")
+    parser.add_argument(
+        "--end", required=True, help="last day used, inclusive: this is measured on earlier windows alone"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
@@ -108,14 +110,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def on_purpose(forecaster: Forecaster, panel: Panel, cutoff: int) -> Moves:
-    """The answer's move under the change of the whole past by at most CHANGE a day that gradients find worst."""
+    """The answer's move under the change of the whole past by at most CHANGE a day that gradients find worst.
+
+    What is sold by the piece still is: a few percent of a count are no count, and would make another kind of series of it.
+    """
     source = forecaster.source(panel)
     totals, worst = [], []
     for series_B in _batches(_alive(panel, cutoff)):
         windows = source.windows(series_B, np.full(len(series_B), cutoff))
         total_B = totals_of(forecaster, windows)
+        whole_B = sells_whole_units(windows.quantity_BM.numpy())
         moved = [
-            np.abs(totals_of(forecaster, replace(windows, quantity_BM=changed_BM)) - total_B)
+            np.abs(totals_of(forecaster, replace(windows, quantity_BM=changed_BM), whole_B) - total_B)
             for changed_BM in (attacked(forecaster, windows, raise_it=raise_it) for raise_it in (True, False))
         ]
         totals.append(total_B)
@@ -183,9 +189,10 @@ def _totals(forecaster: Forecaster, panel: Panel, series_B: NDArray[np.int64], c
     )
 
 
-def totals_of(forecaster: Forecaster, windows: Windows) -> Floats:
+def totals_of(forecaster: Forecaster, windows: Windows, whole_B: NDArray[np.bool_] | None = None) -> Floats:
     """The sum of the answer's means over the days ahead, (B,): climatology's share and calibration included."""
-    mean_BH, _ = answer(members_of(forecaster, windows), forecaster.adjustment)
+    mixture = replace(members_of(forecaster, windows), whole=whole_B)
+    mean_BH, _ = answer(mixture, forecaster.adjustment)
     total_B: Floats = mean_BH.sum(axis=1)
     return total_B
 

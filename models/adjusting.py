@@ -25,7 +25,6 @@ from models.adjustment import (
     finish,
     heads,
     in_units,
-    sells_whole_units,
     stretches,
 )
 from models.climatology import KINDS, capped, own_mixture
@@ -68,7 +67,7 @@ def learn(
     weights_M = _weights(mixture, y_BH, weight_B)
     quantiles_BHQ = averaged(weights_M, mixture.quantiles_MBHQ)
     counts_BHQ = counts_quantiles(mixture, weights_M)
-    whole_B = sells_whole_units(mixture.memory_BL)
+    whole_B = mixture.whole_B
     drawn = [in_units(drawn_to(quantiles_BHQ, counts_BHQ, share), whole_B) for share in counts_shares]
     losses = [loss(one_BHQ, y_BH, weight_B) for one_BHQ in drawn]
     good = [s for s, value in zip(counts_shares, losses, strict=True) if value <= min(losses) * GOOD_ENOUGH]
@@ -108,7 +107,7 @@ def relearned(
 def _losses_of_shares(mixture: Mixture, adjustment: Adjustment, y_BH: Floats, weight_B: Floats) -> Doubles:
     """The loss of each of SHARES_CK, were it the adjustment's, (C,); of what stands for whole units rounded."""
     own_BHQ = heads(mixture, adjustment)
-    memory_BL, whole_B = capped(mixture.memory_BL), sells_whole_units(mixture.memory_BL)
+    memory_BL, whole_B = capped(mixture.memory_BL), mixture.whole_B
     weekday_H = np.arange(mixture.horizon) % 7
     losses = [loss(in_units(own_BHQ, whole_B), y_BH, weight_B)]
     for parts_K in PARTS_PK:

@@ -95,10 +95,16 @@ class Mixture:
     dispersion_MBH: Floats
     quantiles_MBHQ: Floats
     memory_BL: Floats
+    whole: NDArray[np.bool_] | None = None
+    """Which windows sell whole units, where that is not to be seen from their past."""
 
     @property
     def horizon(self) -> int:
         return int(self.mean_MBH.shape[2])
+
+    @property
+    def whole_B(self) -> NDArray[np.bool_]:
+        return sells_whole_units(self.memory_BL) if self.whole is None else self.whole
 
 
 def answer(mixture: Mixture, adjustment: Adjustment, *, whole_units: bool = True) -> tuple[Floats, Floats]:
@@ -107,7 +113,7 @@ def answer(mixture: Mixture, adjustment: Adjustment, *, whole_units: bool = True
     if adjustment.levels_NGQ is not None:
         mean_BH = _following(mean_BH, quantiles_BHQ, segments_of(mixture.memory_BL), adjustment.levels_NGQ)
     calibrated_BHQ = _calibrated(quantiles_BHQ, mixture.memory_BL, adjustment)
-    whole_B = sells_whole_units(mixture.memory_BL)
+    whole_B = mixture.whole_B
     if adjustment.area > 0:
         mean_BH = drawn_to(mean_BH, area_mean(calibrated_BHQ, whole_B), adjustment.area)
     mean_BH = kept_near(mean_BH, calibrated_BHQ, whole_B)
@@ -157,7 +163,7 @@ def counts_quantiles(mixture: Mixture, weights_M: Doubles) -> Floats:
     mean_BH = averaged(weights_M, mixture.mean_MBH)
     dispersion_BH = averaged(weights_M, mixture.dispersion_MBH)
     found_BHQ = np.full((*mean_BH.shape, len(LEVELS)), np.nan, np.float32)
-    whole = np.flatnonzero(sells_whole_units(mixture.memory_BL))
+    whole = np.flatnonzero(mixture.whole_B)
     levels = np.array(LEVELS)
     found = negative_binomial.quantiles(mean_BH[whole].reshape(-1), dispersion_BH[whole].reshape(-1), levels)
     found_BHQ[whole] = found.reshape(len(whole), mixture.horizon, len(LEVELS))

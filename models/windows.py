@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.cleaning import REACH, Cleaned, clean_memory, covariates_of, merged
+from models.cleaning import FILLING, REACH, Cleaned, clean_memory, covariates_of, merged
 from models.panel import Floats, Panel
 from models.training_config import Cleaning
 
@@ -125,7 +125,18 @@ class WindowSource:
         return torch.from_numpy(target_BH)
 
     def _memory(self, series_B: Index, first_B: Index) -> Floats:
-        """The MEMORY days from each first one on, as the network may see them."""
+        """The MEMORY days from each first one on, as the network may see them; filled days of whole units in whole units.
+
+        A filled day between two counts would make a window one of a series that is sold by weight.
+        """
+        memory_BM = self._cleaned_memory(series_B, first_B)
+        if self.cleaning in FILLING:
+            raw_BM = np.nan_to_num(take_days(self.quantity_ST, series_B, first_B, MEMORY))
+            whole_B = (raw_BM == np.rint(raw_BM)).all(axis=1)
+            memory_BM[whole_B] = np.rint(memory_BM[whole_B])
+        return memory_BM
+
+    def _cleaned_memory(self, series_B: Index, first_B: Index) -> Floats:
         if self.cleaned is not None:
             memory_BM = take_days(self.cleaned.inputs.quantity_ST, series_B, first_B, MEMORY)
             memory_BM[:, :REACH] = take_days(self.cleaned.alone_ST, series_B, first_B, REACH)

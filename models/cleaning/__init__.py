@@ -10,10 +10,11 @@ days of the inputs may be filled. Only contexts and the loss see cleaned sales; 
   clean.py        all of it together: `clean` for a panel, `clean_memory` for windows
 """
 
-from models.cleaning.clean import REACH, Cleaned, Treatment, clean, clean_memory
+from models.cleaning.clean import FILLING, REACH, Cleaned, Treatment, clean, clean_memory
 from models.cleaning.days import covariates_of, merged
 from models.cleaning.findings import Findings, nothing_found
 
 __all__ = [
-    "REACH", "Cleaned", "Findings", "Treatment", "clean", "clean_memory", "covariates_of", "merged", "nothing_found",
+    "FILLING", "REACH", "Cleaned", "Findings", "Treatment", "clean", "clean_memory", "covariates_of", "merged",
+    "nothing_found",
 ]  # fmt: skip

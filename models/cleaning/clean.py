@@ -17,6 +17,8 @@ from models.cleaning.treatments import FILL_DAYS, filled
 from models.panel import Floats, Panel
 
 Treatment = Literal["mask", "linear", "mean", "seasonal", "model"]
+FILLING = ("linear", "mean", "seasonal")
+"""Treatments that put numbers in the place of missing days; `model` leaves that to the network."""
 
 REACH = HISTORY + FILL_DAYS
 """Days before a day that its cleaned value may depend on. Further back a window's memory does not reach for its oldest days."""
@@ -95,7 +97,7 @@ def _judged(quantity_ST: Floats, days: Days, treatment: Treatment, *, first: int
     if not first and row_N.size:
         guilty_N = ~acquitted(quantity_ST, base_ST, row_N, day_N)
         targets_ST = _with_missing(kept_ST, row_N[guilty_N], day_N[guilty_N])
-    if treatment in ("linear", "mean", "seasonal"):
+    if treatment in FILLING:
         inputs_ST = filled(inputs_ST, without(inputs_ST, days.closed_ST), days.closed_ST, treatment)
     return _Judged(inputs_ST, alone_ST, targets_ST)
 

@@ -115,6 +115,23 @@ def test_updates_between_cutoffs_read_no_later_day_and_frozen_leaves_them_out(
     pd.testing.assert_frame_equal(one[one["cutoff"] == cutoffs[0]], frozen[frozen["cutoff"] == cutoffs[0]])
 
 
+def test_what_is_said_after_the_first_cutoff_decides_no_flag_of_a_past_covariate(data: Path, tmp_path: Path) -> None:
+    frame = pd.read_parquet(data)
+    weather = np.array(["rain", "sun", "fog"])[np.arange(len(frame)) % 3 * (np.arange(len(frame)) % 2)]
+    frame["weather"] = weather
+    changed = frame.copy()
+    late = pd.to_datetime(changed["date"]) > pd.Timestamp("2025-05-08")
+    changed.loc[late, "weather"] = "hail"
+    names = []
+    for one in (frame, changed):
+        one.to_parquet(tmp_path / "weather.parquet")
+        _, _, past = accuracy.read_panel(tmp_path / "weather.parquet", "past:weather", unseen=22)
+        names.append(past)
+    assert names[0] == names[1] and len(names[0]) == 3
+    _, _, past = accuracy.read_panel(tmp_path / "weather.parquet", "past:weather")
+    assert "weather=hail" in past
+
+
 def test_a_student_is_scored_beside_its_ensemble(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -429,3 +429,24 @@ def test_the_report_is_a_sorted_table() -> None:
         "kind": "gap", "observed": None, "expected": 3.0, "done": "masked",
     }  # fmt: skip
     assert table.column("sku").to_pylist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("treatment", ["linear", "mean", "seasonal"])
+def test_filled_days_between_counts_are_counts_and_between_weights_are_not(treatment: Treatment) -> None:
+    """Both where a panel is cleaned to learn from and where a window is cleaned as it is cut."""
+    panel = make_panel(series=4, days=300, missing=0.2)
+    weighed = replace(panel, quantity_ST=(panel.quantity_ST * 0.9).astype(np.float32))
+    for one, whole in ((panel, True), (weighed, False)):
+        common = {"context_length": 28, "horizon": 7, "known": (), "past": (), "cleaning": treatment}
+        identity = np.zeros((4, 0), np.int64)
+        cut = [
+            WindowSource(one, identity, cleaned=cleaned, **common)  # type: ignore[arg-type]
+            .windows(np.arange(4), np.full(4, 299))
+            .quantity_BM.numpy()
+            for cleaned in (None, clean(one, treatment))
+        ]
+        np.testing.assert_array_equal(cut[0], cut[1])
+        gaps = np.isnan(one.quantity_ST[:, -150:]) & np.isfinite(cut[0][:, -150:])
+        filled_days = cut[0][:, -150:][gaps]
+        assert gaps.sum() > 50
+        assert (filled_days == np.rint(filled_days)).all() == whole

@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_hidden_items_are_scored_beside_their_category(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quick = ["--folds", "3", "--windows", "2", "--set", "epochs=1", "width=8", "batch_size=32", "layers=1"]
-    assert main(["--data", str(data), "--covariates", "static:kind,static:town", *quick]) == 0
+    assert main(["--data", str(data), "--covariates", "static:kind,static:town", "--end", "2025-04-04", *quick]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["attributes"] == ["kind"]  # the town is not an item's
     wql = result["wql"]
@@ -35,4 +35,4 @@ def test_hidden_items_are_scored_beside_their_category(data: Path, capsys: pytes
         "siblings and 7 own days", "7 own days alone",
     }  # fmt: skip
     assert all(0 < score < 2 for score in wql.values())
-    assert main(["--data", str(data), "--covariates", "static:town", *quick]) == 1
+    assert main(["--data", str(data), "--covariates", "static:town", "--end", "2025-04-04", *quick]) == 1
