@@ -1,4 +1,4 @@
-"""Days put together to weeks and months: which days ahead belong to which period, and the figures of each.
+"""Days put together to weeks, months or all of the horizon: which days ahead belong to which period, and the figures of each.
 
 No SQL and no HTTP. Shapes: S series, H horizon, Q grid levels, W wanted levels, P periods.
 """
@@ -14,7 +14,7 @@ from models.dependence import Dependence
 from models.quantiles import interpolate_levels
 from models.sums import sum_quantiles
 
-Period = Literal["day", "week", "month"]
+Period = Literal["day", "week", "month", "total"]
 Doubles = NDArray[np.float64]
 SIGNIFICANT_DIGITS = 6
 DECIMALS = 6
@@ -32,12 +32,12 @@ class Span(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def spans(cutoff: date, horizon: int, period: Period) -> tuple[Span, ...]:
-    """The periods of the `horizon` days after `cutoff`: days, weeks from Monday to Sunday, or calendar months."""
+    """The periods of the `horizon` days after `cutoff`: days, weeks from Monday to Sunday, calendar months, or all as one."""
     first, last = cutoff + timedelta(days=1), cutoff + timedelta(days=horizon)
     found = []
     start = first
     while start <= last:
-        whole_start, whole_end = _whole(start, period)
+        whole_start, whole_end = (first, last) if period == "total" else _whole(start, period)
         end = min(whole_end, last)
         days = slice((start - first).days, (end - first).days + 1)
         found.append(Span(start, end, start == whole_start and end == whole_end, days))

@@ -45,7 +45,7 @@ class ForecastQuestion(BaseModel):
     quantiles: LevelsInQuery = Field(
         DEFAULT_LEVELS, validate_default=True, description="Levels from 0.01 to 0.99.", examples=[DEFAULT_LEVELS]
     )
-    period: Period = "day"
+    period: Period = Field("day", description="`total`: all days of the horizon as one, such as a lead time.")
     model_version: Version | None = Field(None, description="Another version than the champion.")
 
     def wanted(self) -> Wanted:
@@ -70,14 +70,14 @@ class Fallback(BaseModel):
 
 
 class PeriodForecast(BaseModel):
-    """One day, week or month ahead."""
+    """One day, week or month ahead, or all days of the horizon."""
 
     start: date
     end: date = Field(description="Inclusive.")
     complete: bool = Field(description="False when the horizon or the cutoff cuts the week or month.")
-    mean: float = Field(ge=0, description="Expected units; for a week or month the sum of its days' means.")
+    mean: float = Field(ge=0, description="Expected units; for more than a day the sum of its days' means.")
     quantiles: dict[str, float] = Field(
-        description="Units by level; for a week or month the quantiles of the sum. They never cross nor go below zero."
+        description="Units by level; for more than a day the quantiles of the sum. They never cross nor go below zero."
     )
 
 
@@ -173,7 +173,7 @@ class ForecastQuery(BaseModel):
         validate_default=True,
         description='Levels from 0.01 to 0.99, as a list or as text like "0.1,0.5,0.9".',
     )
-    period: Period = "day"
+    period: Period = Field("day", description="`total`: all days of the horizon as one, such as a lead time.")
     model_version: Version | None = Field(None, description="Another version than the champion.")
 
     @model_validator(mode="after")

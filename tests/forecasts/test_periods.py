@@ -36,7 +36,11 @@ def test_months_end_where_the_calendar_says_leap_day_included() -> None:
     ]
 
 
-@given(st.dates(date(1900, 1, 1), date(2100, 1, 1)), st.integers(1, 365), st.sampled_from(["day", "week", "month"]))
+@given(
+    st.dates(date(1900, 1, 1), date(2100, 1, 1)),
+    st.integers(1, 365),
+    st.sampled_from(["day", "week", "month", "total"]),
+)
 def test_periods_cover_the_horizon_without_gap_or_overlap(cutoff: date, horizon: int, period: str) -> None:
     groups = spans(cutoff, horizon, period)  # type: ignore[arg-type]
     assert groups[0].days.start == 0
@@ -97,6 +101,21 @@ async def test_a_weeks_mean_is_the_sum_of_its_days_and_its_quantiles_are_those_o
         # Days are not all low or all high at once: the sum's quantiles lie closer together than the quantiles' sums.
         assert sums["0.1"] < low < middle < high < sums["0.9"]
         assert middle == pytest.approx(week["mean"], rel=0.1)
+
+
+async def test_all_days_of_the_horizon_are_one_period_whatever_their_number(client: httpx.AsyncClient) -> None:
+    await sell(client, "A-1", [float(day % 5) for day in range(70)])
+    for horizon in (1, 10, 45):
+        days = await forecast(client, "A-1", horizon=horizon, quantiles="0.1,0.5,0.9")
+        (total,) = (await forecast(client, "A-1", period="total", horizon=horizon, quantiles="0.1,0.5,0.9"))["forecast"]
+        assert (total["start"], total["end"]) == (days["forecast"][0]["start"], days["forecast"][-1]["end"])
+        assert total["complete"] is True
+        assert total["mean"] == pytest.approx(sum(day["mean"] for day in days["forecast"]), rel=1e-5)
+        low, high = (sum(day["quantiles"][level] for day in days["forecast"]) for level in ("0.1", "0.9"))
+        if horizon > 1:
+            assert low < total["quantiles"]["0.1"] < total["quantiles"]["0.5"] < total["quantiles"]["0.9"] < high
+        else:
+            assert total["quantiles"] == days["forecast"][0]["quantiles"]
 
 
 async def test_a_month_clipped_by_the_horizon_says_so(client: httpx.AsyncClient) -> None:
