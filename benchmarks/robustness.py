@@ -28,14 +28,14 @@ from torch import Tensor
 
 from benchmarks.accuracy import forecast_at, read_panel, settings_of
 from benchmarks.runs import scores
-from models.adjustment import AREA_Q, answer, sells_whole_units
+from models.adjustment import AREA_Q, answer
 from models.evaluation import window_cutoffs
 from models.forecaster import Forecaster
 from models.inference import AT_ONCE, members_of
 from models.panel import Floats, Panel
 from models.training import train
 from models.training_config import MODELS, TrainingConfig
-from models.windows import Windows, WindowSource
+from models.windows import Windows, WindowSource, sells_whole_units
 
 RESULTS = Path(__file__).parent / "results"
 CHANGE = 0.05

@@ -22,6 +22,7 @@ from models.panel import Floats
 from models.quantiles import interpolate_levels
 from models.segments import SEGMENTS, segments_of
 from models.training_config import LEVELS
+from models.windows import sells_whole_units
 
 Doubles = NDArray[np.float64]
 STRETCHES = (7, 14, 365)
@@ -187,13 +188,6 @@ def in_units(quantiles_BHQ: Floats, whole_B: NDArray[np.bool_] | None) -> Floats
     if whole_B is not None:
         quantiles_BHQ = np.rint(quantiles_BHQ, out=quantiles_BHQ.copy(), where=whole_B[:, None, None])
     return np.maximum(quantiles_BHQ, 0.0)
-
-
-def sells_whole_units(memory_BL: Floats) -> NDArray[np.bool_]:
-    """Whether every quantity of the window's past is a whole number."""
-    seen_BL = np.nan_to_num(memory_BL)
-    out: NDArray[np.bool_] = (seen_BL == np.round(seen_BL)).all(axis=1)
-    return out
 
 
 def _at_levels(quantiles_BHQ: Floats, segment_B: NDArray[np.int64], levels_NGQ: Doubles) -> Floats:

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from models import losses
-from models.adjustment import sells_whole_units
 from models.covariates import FeatureStatistics
 from models.features import Features, compute_features
 from models.networks.network import Network, Output
 from models.placement import CPU, Placement, compiled
 from models.sampling import WindowSampler
-from models.windows import Windows, WindowSource
+from models.windows import Windows, WindowSource, sells_whole_units
 
 EMA_DECAY = 0.97
 GRADIENT_NORM = 1.0

@@ -12,7 +12,6 @@ Shapes: B windows, H horizon, S series, Q quantile levels.
 
 import copy
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -269,21 +268,16 @@ def refit(course: Course, steps: list[int], part: Part) -> list[Network]:
 def validation_loss(network: Network, examples: list[Examples], key_of: KeyOf) -> float:
     """The weighted loss on fixed windows, without dropout. Raises NonFiniteLoss, which names series by `key_of`."""
     network.eval()
-    total, weight, first = 0.0, 0.0, 0
+    total, weight, losses = 0.0, 0.0, []
     with torch.inference_mode():
         for part in examples:
             output = network.decode(part.features, part.identity_BA)
             loss_B, weight_B = losses_of(output, network, part)
-            refuse_non_finite(loss_B, partial(_later, key_of, first))
-            first += len(loss_B)
+            losses.append(loss_B)
             total += float((loss_B * weight_B).sum())
             weight += float(weight_B.sum())
+    refuse_non_finite(torch.cat(losses), key_of)
     return total / max(weight, 1e-9)
-
-
-def _later(key_of: KeyOf, first: int, window: int) -> tuple[str, str]:
-    """The key of a window of a batch that begins at `first`."""
-    return key_of(first + window)
 
 
 def _set_residuals(twin: Forecaster, source: WindowSource, pairs: tuple[Index, Index]) -> None:

@@ -80,11 +80,13 @@ def learn_from_newest(forecaster: Forecaster, panel: Panel, end: int) -> Adjustm
     learned = panel.day_index(forecaster.trained_until)
     until = adjustment.evidence_until
     begin = max(learned, learned if until is None else panel.day_index(until)) + 1
+    if begin >= end or adjustment.evidence_C is None:
+        return adjustment
     oldest = max(learned, end - 1 - max(horizon, EVIDENCE_DAYS))
     cutoffs = np.arange(oldest, end - 1, horizon)
     cutoffs = cutoffs[cutoffs + horizon >= begin]
     usable = np.flatnonzero(answerable(panel, oldest))
-    if begin >= end or not usable.size or adjustment.evidence_C is None:
+    if not usable.size:
         return adjustment
     rng = np.random.default_rng(oldest)
     pairs = len(usable) * len(cutoffs)

@@ -131,8 +131,7 @@ class WindowSource:
         """
         memory_BM = self._cleaned_memory(series_B, first_B)
         if self.cleaning in FILLING:
-            raw_BM = np.nan_to_num(take_days(self.quantity_ST, series_B, first_B, MEMORY))
-            whole_B = (raw_BM == np.rint(raw_BM)).all(axis=1)
+            whole_B = sells_whole_units(take_days(self.quantity_ST, series_B, first_B, MEMORY))
             memory_BM[whole_B] = np.rint(memory_BM[whole_B])
         return memory_BM
 
@@ -173,6 +172,13 @@ class _Days:
 def _contiguous(values_ST: Floats) -> Floats:
     """The values as one block of memory; one row of them where all series share it (a broadcast view)."""
     return np.ascontiguousarray(values_ST[:1] if values_ST.strides[0] == 0 else values_ST)
+
+
+def sells_whole_units(memory_BM: Floats) -> NDArray[np.bool_]:
+    """Whether every quantity of the window's past is a whole number."""
+    seen_BM = np.nan_to_num(memory_BM)
+    out: NDArray[np.bool_] = (seen_BM == np.round(seen_BM)).all(axis=1)
+    return out
 
 
 def take_days(values_ST: Floats, series_B: Index, first_B: Index, count: int) -> Floats:

@@ -7,12 +7,12 @@ import pytest
 from numpy.typing import NDArray
 
 from models.adjusting import CALIBRATION_PRIOR, EVIDENCE_DECAY, SHARES_CK, learn, loss, relearned
-from models.adjustment import AREA_Q, Adjustment, Mixture, answer, combine, equal_members, finish, sells_whole_units
+from models.adjustment import AREA_Q, Adjustment, Mixture, answer, combine, equal_members, finish
 from models.climatology import capped, own_mixture, own_year
 from models.panel import Floats
 from models.training import train
 from models.training_config import ENSEMBLE, LEVELS, TrainingConfig
-from models.windows import MEMORY
+from models.windows import MEMORY, sells_whole_units
 from tests.models.panels import make_panel, small
 
 HORIZON = 7

@@ -17,7 +17,6 @@ from models.features import compute_features
 from models.inference import predict
 from models.panel import Floats, Panel
 from models.training import Course, train
-from models.validation import learn_from_newest, learn_from_validation
 from models.windows import MEMORY, WindowSource
 from tests.models.panels import START, make_panel, resolved, small
 
@@ -330,32 +329,6 @@ def test_scores_are_those_of_the_sales_as_they_were_posted() -> None:
     metrics = {how: train(panel, small(epochs=1, cleaning=how)).metrics for how in ("mask", "none")}
     assert metrics["mask"]["seasonal_naive"] == metrics["none"]["seasonal_naive"]
     assert metrics["mask"]["model"]["mse"] > 1e5  # the posted 5,000 is among the days it is scored by
-
-
-def test_what_was_sold_on_days_out_of_stock_changes_nothing_that_days_held_out_teach() -> None:
-    """Shares, levels and how days go together, after a training and in an update."""
-    rng = np.random.default_rng(6)
-    quantity, in_stock = rng.poisson(20, (6, 200)).astype(np.float32), np.ones((6, 200), np.float32)
-    out = rng.random(quantity.shape) < 0.3
-    in_stock[out] = 0
-    names = [f"s{i}" for i in range(6)]
-    panels = [
-        Panel(names, [""] * 6, START, np.where(out, np.float32(sold), quantity), past={"in_stock": in_stock})
-        for sold in (0, 3)
-    ]
-    twin = train(panels[0], small("mlp", epochs=2, past=("in_stock",))).forecaster.twin
-    assert twin is not None
-    pairs = np.repeat(np.arange(6), 30), np.tile(np.arange(160, 190), 6)
-    learned, updated = [], []
-    for panel in panels:
-        learn_from_validation(twin, panel, *pairs)
-        learned.append(serialise(twin))
-        earlier = replace(twin, adjustment=replace(twin.adjustment, evidence_until=twin.trained_until))
-        updated.append(learn_from_newest(earlier, panel, 200).as_dict())
-    assert learned[0] == learned[1] and updated[0] == updated[1]
-    plain = Panel(names, [""] * 6, START, panels[0].quantity_ST, past={"in_stock": np.ones_like(in_stock)})
-    learn_from_validation(twin, plain, *pairs)
-    assert serialise(twin) != learned[0]  # zeros that are taken for demand do
 
 
 def test_days_out_of_stock_are_not_learned_as_low_demand() -> None:
