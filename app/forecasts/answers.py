@@ -54,7 +54,7 @@ def answers_of(ready: Sequence[Ready], wanted: Wanted, stand_in: StandIn | None)
         together.setdefault((one.stored.cutoff, one.horizon, one.dependence is None), []).append(i)
     answers: list[Answer | None] = [None] * len(ready)
     for (cutoff, horizon, _), rows in together.items():
-        groups = spans(cutoff, horizon, wanted.period)
+        groups = spans(cutoff, horizon, wanted.period, wanted.lead_days)
         dependence = ready[rows[0]].dependence
         mean_SP, quantiles_SPW = figures(
             np.stack([ready[i].stored.mean_H[:horizon] for i in rows]),

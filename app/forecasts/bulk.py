@@ -13,13 +13,13 @@ from typing import NamedTuple
 from app.errors import Problem
 from app.forecasts import store
 from app.forecasts.answers import Ready, answers_of
-from app.forecasts.compute import DEFAULT_HORIZON
 from app.forecasts.formats import Writer, writer
 from app.forecasts.inference import BATCH, Inference
 from app.forecasts.newcomers import of_unsold
 from app.forecasts.reading import (
     ATTEMPTS,
     check_version,
+    horizon_of,
     is_short,
     stand_in_for_damaged,
     too_far,
@@ -73,7 +73,7 @@ async def _plan(inference: Inference, wanted: Wanted) -> Plan:
         async with inference.database.reading() as connection:
             serving = await store.serving(connection, version=wanted.version, stand_in=stand_in)
         check_version(wanted, serving.version_horizon)
-        horizon = wanted.horizon or serving.version_horizon or DEFAULT_HORIZON
+        horizon = horizon_of(wanted, serving.version_horizon)
         if serving.version_horizon is not None and horizon > serving.version_horizon:
             raise too_far(horizon, serving.version, serving.version_horizon)
         try:

@@ -1,4 +1,4 @@
-"""Days put together to weeks, months or all of the horizon: which days ahead belong to which period, and the figures of each.
+"""Days put together to weeks, months or one stretch: which days ahead belong to which period, and the figures of each.
 
 No SQL and no HTTP. Shapes: S series, H horizon, Q grid levels, W wanted levels, P periods.
 """
@@ -31,15 +31,19 @@ class Span(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def spans(cutoff: date, horizon: int, period: Period) -> tuple[Span, ...]:
-    """The periods of the `horizon` days after `cutoff`: days, weeks from Monday to Sunday, calendar months, or all as one."""
-    first, last = cutoff + timedelta(days=1), cutoff + timedelta(days=horizon)
+def spans(cutoff: date, horizon: int, period: Period, lead_days: int = 0) -> tuple[Span, ...]:
+    """The periods of the `horizon` days after `cutoff`: days, weeks from Monday to Sunday, calendar months, or all as one.
+
+    The first `lead_days` of them are left out; at least one day must remain.
+    """
+    tomorrow = cutoff + timedelta(days=1)
+    first, last = tomorrow + timedelta(days=lead_days), cutoff + timedelta(days=horizon)
     found = []
     start = first
     while start <= last:
         whole_start, whole_end = (first, last) if period == "total" else _whole(start, period)
         end = min(whole_end, last)
-        days = slice((start - first).days, (end - first).days + 1)
+        days = slice((start - tomorrow).days, (end - tomorrow).days + 1)
         found.append(Span(start, end, start == whole_start and end == whole_end, days))
         start = end + timedelta(days=1)
     return tuple(found)
@@ -69,10 +73,10 @@ def figures(
     A period's mean is the sum of its days' means; its quantiles are those of the sum, from sample paths.
     """
     quantiles_SPW: NDArray[np.floating]
-    horizon = groups[-1].days.stop
+    first, horizon = groups[0].days.start, groups[-1].days.stop
     mean_SH, quantiles_SHQ = mean_SH[:, :horizon], quantiles_SHQ[:, :horizon]
-    if len(groups) == horizon:
-        mean_SP = mean_SH.astype(np.float64)
+    if len(groups) == horizon - first:
+        mean_SP, quantiles_SHQ = mean_SH[:, first:].astype(np.float64), quantiles_SHQ[:, first:]
         places = _places(grid_Q, wanted_W)
         on_grid = places is not None
         quantiles_SPW = quantiles_SHQ[:, :, places] if on_grid else interpolate_levels(quantiles_SHQ, grid_Q, wanted_W)

@@ -40,7 +40,7 @@ async def current(inference: Inference, sku: str, location: str, wanted: Wanted)
         if found is None or found.last_day is None:
             return await _unsold(inference, sku, location, wanted, stand_in)
         check_version(wanted, found.version_horizon)
-        horizon = wanted.horizon or found.version_horizon or DEFAULT_HORIZON
+        horizon = horizon_of(wanted, found.version_horizon)
         stored = found.stored if found.is_fresh else None
         if stored is None or is_short(stored, horizon):
             stored = await _refreshed(inference, found, horizon, wanted)
@@ -57,7 +57,7 @@ async def _unsold(inference: Inference, sku: str, location: str, wanted: Wanted,
     async with inference.database.reading() as connection:
         serving = await store.serving(connection, version=wanted.version, stand_in=stand_in)
     check_version(wanted, serving.version_horizon)
-    horizon = wanted.horizon or serving.version_horizon or DEFAULT_HORIZON
+    horizon = horizon_of(wanted, serving.version_horizon)
     try:
         stored = await of_unsold(inference, sku, location, version=serving.version, reach=horizon)
     except ArtifactDamaged:
@@ -84,6 +84,16 @@ def is_short(stored: Stored, horizon: int) -> bool:
 def check_version(wanted: Wanted, version_horizon: int | None) -> None:
     if wanted.version is not None and version_horizon is None:
         raise Problem("not_found", f"There is no version {wanted.version}; GET /v1/models lists them.")
+
+
+def horizon_of(wanted: Wanted, version_horizon: int | None) -> int:
+    """How many days ahead are asked for. Raises Problem 422 where `lead_days` leaves none of them."""
+    horizon = wanted.horizon or version_horizon or DEFAULT_HORIZON
+    if wanted.lead_days < horizon:
+        return horizon
+    detail = f"lead_days={wanted.lead_days} leaves no day of a horizon of {horizon}; it must be less."
+    entry = {"row": None, "field": "lead_days", "code": "no_days_left", "detail": detail}
+    raise Problem("invalid_request", detail, errors=[entry])
 
 
 def check_horizon(stored: Stored, horizon: int, version_horizon: int | None) -> None:
@@ -171,7 +181,7 @@ async def _as_before(
         seen = await store.glance(connection, *name, version=wanted.version, stand_in=stand_in)
     if seen is None:
         return None
-    horizon = wanted.horizon or seen.version_horizon or DEFAULT_HORIZON
+    horizon = horizon_of(wanted, seen.version_horizon)
     applies = stand_in if stand_in is not None and stand_in.champion == seen.champion else None
     kept = rendered.get((seen.series_id, seen.version, seen.generated_at, horizon, wanted, applies, media_type))
     if kept is not None:

@@ -21,17 +21,29 @@ LARGEST_VERSION = 2**31 - 1
 Method = Literal["climatology", "few_days", "no_history", "former_champion", "new_item:replaces", "new_item:siblings"]
 Reason = Literal["no_champion", "champion_unavailable", "too_little_history", "not_finite", "no_sales"]
 Horizon = Annotated[int, Field(ge=1, le=LONGEST_HORIZON)]
+LeadDays = Annotated[
+    int,
+    Field(
+        ge=0,
+        lt=LONGEST_HORIZON,
+        description="Days ahead that are left out: with 5, `horizon=12` and `period=total`, the days 6 to 12 as one.",
+    ),
+]
+AskedPeriod = Annotated[
+    Period, Field(description="`total`: all days as one, from the first after `lead_days` to the horizon.")
+]
 Version = Annotated[int, Field(ge=1, le=LARGEST_VERSION)]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of every series; `horizon` and `version` None: the champion's."""
+    """What is asked of every series; `horizon` and `version` None: the champion's. `lead_days`: days ahead that are left out."""
 
     horizon: int | None
     levels: tuple[float, ...]
     period: Period
     version: int | None
+    lead_days: int
 
 
 class ForecastQuestion(BaseModel):
@@ -45,11 +57,12 @@ class ForecastQuestion(BaseModel):
     quantiles: LevelsInQuery = Field(
         DEFAULT_LEVELS, validate_default=True, description="Levels from 0.01 to 0.99.", examples=[DEFAULT_LEVELS]
     )
-    period: Period = Field("day", description="`total`: all days of the horizon as one, such as a lead time.")
+    period: AskedPeriod = "day"
+    lead_days: LeadDays = 0
     model_version: Version | None = Field(None, description="Another version than the champion.")
 
     def wanted(self) -> Wanted:
-        return Wanted(self.horizon, self.quantiles, self.period, self.model_version)
+        return Wanted(self.horizon, self.quantiles, self.period, self.model_version, self.lead_days)
 
 
 class Fallback(BaseModel):
@@ -70,11 +83,11 @@ class Fallback(BaseModel):
 
 
 class PeriodForecast(BaseModel):
-    """One day, week or month ahead, or all days of the horizon."""
+    """One day, week or month ahead, or all days asked for."""
 
     start: date
     end: date = Field(description="Inclusive.")
-    complete: bool = Field(description="False when the horizon or the cutoff cuts the week or month.")
+    complete: bool = Field(description="False when the horizon, the cutoff or `lead_days` cuts the week or month.")
     mean: float = Field(ge=0, description="Expected units; for more than a day the sum of its days' means.")
     quantiles: dict[str, float] = Field(
         description="Units by level; for more than a day the quantiles of the sum. They never cross nor go below zero."
@@ -173,7 +186,8 @@ class ForecastQuery(BaseModel):
         validate_default=True,
         description='Levels from 0.01 to 0.99, as a list or as text like "0.1,0.5,0.9".',
     )
-    period: Period = Field("day", description="`total`: all days of the horizon as one, such as a lead time.")
+    period: AskedPeriod = "day"
+    lead_days: LeadDays = 0
     model_version: Version | None = Field(None, description="Another version than the champion.")
 
     @model_validator(mode="after")
@@ -185,4 +199,4 @@ class ForecastQuery(BaseModel):
         return self
 
     def wanted(self) -> Wanted:
-        return Wanted(self.horizon, self.quantiles, self.period, self.model_version)
+        return Wanted(self.horizon, self.quantiles, self.period, self.model_version, self.lead_days)

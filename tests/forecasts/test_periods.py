@@ -2,6 +2,7 @@
 
 import itertools
 from datetime import date, timedelta
+from typing import Any
 
 import httpx
 import numpy as np
@@ -40,10 +41,15 @@ def test_months_end_where_the_calendar_says_leap_day_included() -> None:
     st.dates(date(1900, 1, 1), date(2100, 1, 1)),
     st.integers(1, 365),
     st.sampled_from(["day", "week", "month", "total"]),
+    st.integers(0, 364),
 )
-def test_periods_cover_the_horizon_without_gap_or_overlap(cutoff: date, horizon: int, period: str) -> None:
-    groups = spans(cutoff, horizon, period)  # type: ignore[arg-type]
-    assert groups[0].days.start == 0
+def test_periods_cover_the_days_asked_for_without_gap_or_overlap(
+    cutoff: date, horizon: int, period: str, lead_days: int
+) -> None:
+    lead_days %= horizon
+    groups = spans(cutoff, horizon, period, lead_days)  # type: ignore[arg-type]
+    assert groups[0].days.start == lead_days
+    assert groups[0].start == cutoff + timedelta(days=lead_days + 1)
     assert groups[-1].days.stop == horizon
     for before, after in itertools.pairwise(groups):
         assert before.days.stop == after.days.start
@@ -116,6 +122,45 @@ async def test_all_days_of_the_horizon_are_one_period_whatever_their_number(clie
             assert low < total["quantiles"]["0.1"] < total["quantiles"]["0.5"] < total["quantiles"]["0.9"] < high
         else:
             assert total["quantiles"] == days["forecast"][0]["quantiles"]
+
+
+async def test_a_stretch_may_begin_later_than_tomorrow(client: httpx.AsyncClient) -> None:
+    await sell(client, "A-1", [float(day % 5) for day in range(70)])
+    asked: dict[str, Any] = {"horizon": 12, "quantiles": "0.1,0.5,0.9"}
+    days = (await forecast(client, "A-1", **asked))["forecast"]
+    assert (await forecast(client, "A-1", **asked, lead_days=5))["forecast"] == days[5:]
+    (stretch,) = (await forecast(client, "A-1", **asked, lead_days=5, period="total"))["forecast"]
+    assert (stretch["start"], stretch["end"], stretch["complete"]) == (days[5]["start"], days[11]["end"], True)
+    assert stretch["mean"] == pytest.approx(sum(day["mean"] for day in days[5:]), rel=1e-5)
+    low, high = (sum(day["quantiles"][level] for day in days[5:]) for level in ("0.1", "0.9"))
+    assert low < stretch["quantiles"]["0.1"] < stretch["quantiles"]["0.5"] < stretch["quantiles"]["0.9"] < high
+    weeks = (await forecast(client, "A-1", **asked, lead_days=5, period="week"))["forecast"]
+    assert [(week["start"], week["complete"]) for week in weeks] == [("2026-11-28", False), ("2026-11-30", False)]
+    (last,) = (await forecast(client, "A-1", **asked, lead_days=11, period="total"))["forecast"]
+    assert last == days[11]
+    question = {
+        "series": [{"sku": "A-1"}],
+        "horizon": 12,
+        "lead_days": 5,
+        "period": "total",
+        "quantiles": [0.1, 0.5, 0.9],
+    }
+    answer = await client.post("/v1/forecasts/query", json=question)
+    assert answer.json()["forecasts"][0]["forecast"] == [stretch]
+
+
+async def test_a_stretch_of_no_days_is_refused(client: httpx.AsyncClient) -> None:
+    await sell(client, "A-1", [1.0] * 70)
+    asked = [
+        await client.get("/v1/forecasts", params={"sku": "A-1", "horizon": 5, "lead_days": 5}),
+        await client.post("/v1/forecasts/query", json={"all": True, "horizon": 5, "lead_days": 5}),
+        await client.get("/v1/forecasts", params={"sku": "A-1", "lead_days": 28}),
+    ]
+    for answer in asked:
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0] | {"detail": ""} == {
+            "row": None, "field": "lead_days", "code": "no_days_left", "detail": "",
+        }  # fmt: skip
 
 
 async def test_a_month_clipped_by_the_horizon_says_so(client: httpx.AsyncClient) -> None:
