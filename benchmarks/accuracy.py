@@ -13,7 +13,6 @@ run without --end is on reported windows and is appended to results/log.csv. Wit
 """
 
 import argparse
-import datetime
 import json
 import resource
 import sys
@@ -29,7 +28,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.runs import LOG, add_window_options, append_log, commit, machine, scores, write_forecasts
+from benchmarks.runs import LOG, add_window_options, append_log, circumstances, scores, write_forecasts
 from benchmarks.weekly import weekly_scores
 from models.climatology import YEAR, own_year
 from models.distilling import distil
@@ -112,7 +111,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add_window_options(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", choices=MODELS, required=True)
-    parser.add_argument("--country", help="public holidays of all series, such as IT, or DE-BY for a part of a country")
     parser.add_argument("--max-seconds", type=float, default=1800.0)
     parser.add_argument(
         "--device",
@@ -269,10 +267,7 @@ def summary(
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "threads": args.threads,
         "device": str(args.device.device),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "machine": machine(args.threads),
-        "commit": commit(CODE),
-    }
+    } | circumstances(args.threads, CODE)
 
 
 if __name__ == "__main__":

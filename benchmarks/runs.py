@@ -1,4 +1,4 @@
-"""What every accuracy run has in common: options that pick its windows, scores, forecasts as a file, a line in the log.
+"""What every accuracy run has in common: options that pick its windows, a process of its own, scores, forecasts, the log.
 
 Only runs on reported windows are logged. Shared by `benchmarks.accuracy` and `benchmarks.peers`, so that their figures
 stand side by side.
@@ -7,10 +7,12 @@ stand side by side.
 import argparse
 import csv
 import datetime
+import json
 import os
 import platform
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from models.quantiles import interpolate_levels
 
 LOG = Path(__file__).parent / "results" / "log.csv"
 LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
+WINDOW_OPTIONS = ("data", "horizon", "windows", "step", "covariates", "country", "season", "end", "seed", "threads")
 
 
 def add_window_options(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +37,32 @@ def add_window_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--windows", type=int, required=True)
     parser.add_argument("--step", type=int, required=True)
     parser.add_argument("--covariates", default="", help="known:promo,known:price,past:rain,static:brand")
+    parser.add_argument("--country", help="public holidays of all series, such as IT, or DE-BY for a part of a country")
     parser.add_argument("--season", type=int, default=7)
     parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+
+
+def window_words(args: argparse.Namespace) -> list[str]:
+    """The options of `add_window_options` as words again, for another command."""
+    given = ((name, getattr(args, name)) for name in WINDOW_OPTIONS)
+    return [f"--{name}={value}" for name, value in given if value not in (None, "")]
+
+
+def line_of(module: str, words: Sequence[str], *, threads: int) -> dict[str, Any]:
+    """What a benchmark says in its last line, as JSON, from a process of its own: its memory and processor time are its own.
+
+    Libraries beneath are held to `threads`. What else it says goes to stderr. Raises CalledProcessError where it fails.
+    """
+    bounded = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    command = [sys.executable, "-m", module, *words]
+    ended = subprocess.run(command, env=os.environ | bounded, stdout=subprocess.PIPE, text=True, check=False)
+    said = ended.stdout.splitlines()
+    sys.stderr.writelines(f"{line}\n" for line in (said if ended.returncode else said[:-1]))
+    ended.check_returncode()
+    found: dict[str, Any] = json.loads(said[-1])
+    return found
 
 
 def scores(forecasts: list[Forecast], panel: Panel, cutoffs: list[int], *, horizon: int, season: int = 7) -> Scores:
@@ -95,6 +120,12 @@ def append_log(
         if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def circumstances(threads: int, code: Sequence[str]) -> dict[str, str]:
+    """When and where a run was made, and of which commit; `code` is what its figures depend on."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+    return {"date": now, "machine": machine(threads), "commit": commit(code)}
 
 
 def commit(code: Sequence[str]) -> str:

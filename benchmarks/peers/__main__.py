@@ -10,16 +10,14 @@ ones and each peer's run is appended to results/log.csv, rounded or not as --who
 
 import argparse
 import json
-import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.table import write_table
 from benchmarks.peers.task import CODE, PEERS
-from benchmarks.runs import LOG, add_window_options, append_log
+from benchmarks.runs import LOG, add_window_options, append_log, line_of
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -39,7 +37,6 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_window_options(parser)
-    parser.add_argument("--country", help="ISO 3166-1, two letters; its public holidays are known ahead")
     parser.add_argument("--steps", type=int, default=500, help="training steps of the networks of neuralforecast")
     parser.add_argument("--peers", default=",".join(PEERS), help=", ".join(PEERS))
     parser.add_argument("--whole-units", action="store_true", help="written and logged forecasts in whole units")
@@ -51,13 +48,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def run(peer: str, args: argparse.Namespace, argv: list[str]) -> bool:
     """One peer in a process of its own, so that its peak memory and processor time are its own."""
     print(f"== {peer}", file=sys.stderr, flush=True)
-    bounded = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
-    with tempfile.TemporaryDirectory() as folder:
-        line = Path(folder) / "line.json"
-        command = [sys.executable, "-m", "benchmarks.peers.one", str(line), *argv, "--peers", peer]
-        if subprocess.run(command, env=os.environ | bounded, stdout=sys.stderr, check=False).returncode:
-            return False
-        result = json.loads(line.read_text())
+    try:
+        result = line_of("benchmarks.peers.one", [*argv, "--peers", peer], threads=args.threads)
+    except subprocess.CalledProcessError:
+        return False
     print(json.dumps(result), flush=True)
     keep(result, args, argv)
     return True

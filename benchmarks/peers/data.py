@@ -79,12 +79,13 @@ def number_holidays(holidays: dict[np.datetime64, str], start: np.datetime64, da
 
 
 def public_holidays(country: str | None, first: int, last: int) -> dict[np.datetime64, str]:
-    """Public holidays of the years `first` … `last`; none without a country."""
+    """Public holidays of the years `first` … `last`, of a country or of a part of it (DE-BY); none without a country."""
     if country is None:
         return {}
     import holidays
 
-    found = holidays.country_holidays(country, years=range(first, last + 1), language="en_US")
+    code, _, part = country.partition("-")
+    found = holidays.country_holidays(code, subdiv=part or None, years=range(first, last + 1), language="en_US")
     return {np.datetime64(day): str(name) for day, name in found.items()}
 
 

@@ -1,16 +1,14 @@
-"""One peer on one file: its forecasts, their scores and what they cost, as one line of JSON in a file.
+"""One peer on one file: its forecasts, their scores and what they cost, as one line of JSON.
 
-python -m benchmarks.peers.one LINE.json … the options of `benchmarks.peers`, with one peer
+python -m benchmarks.peers.one … the options of `benchmarks.peers`, with one peer
 """
 
 import argparse
-import datetime
 import json
 import resource
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +17,11 @@ import pandas as pd
 from benchmarks.peers.__main__ import parse
 from benchmarks.peers.data import public_holidays, read_data
 from benchmarks.peers.task import CODE, PEERS, Answer, Peer, Task
-from benchmarks.runs import commit, in_whole_units, machine, scores, write_forecasts
+from benchmarks.runs import circumstances, in_whole_units, scores, write_forecasts
 from models.evaluation import window_cutoffs
 
 
-def main(line: Path, argv: list[str]) -> int:
+def main(argv: list[str]) -> int:
     args = parse(argv)
     days = pd.to_datetime(pd.read_parquet(args.data, columns=["date"])["date"])
     holidays = public_holidays(args.country, days.min().year - 1, days.max().year + 2)
@@ -46,7 +44,7 @@ def main(line: Path, argv: list[str]) -> int:
         name: scores(forecasts, data.panel, cutoffs, horizon=args.horizon, season=args.season)
         for name, forecasts in (("metrics", answer.forecasts), ("metrics_whole", whole))
     }
-    line.write_text(json.dumps(described(args, peer, task, answer) | told))
+    print(json.dumps(described(args, peer, task, answer) | told))
     return 0
 
 
@@ -71,13 +69,10 @@ def described(args: argparse.Namespace, peer: Peer, task: Task, answer: Answer) 
         "parameters": answer.parameters,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "threads": args.threads,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "machine": machine(args.threads),
         "versions": {name: version(name) for name in peer.packages},
-        "commit": commit(CODE),
         "detail": answer.detail,
-    }
+    } | circumstances(args.threads, CODE)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]), sys.argv[2:]))
+    raise SystemExit(main(sys.argv[1:]))

@@ -9,10 +9,7 @@ results/race.md anew.
 """
 
 import argparse
-import datetime
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.task import CODE, PEERS
-from benchmarks.runs import add_window_options, commit, machine
+from benchmarks.runs import WINDOW_OPTIONS, add_window_options, circumstances, line_of, window_words
 
 RESULTS = Path(__file__).parents[1] / "results"
 NEURAL = tuple(name for name in PEERS if name.startswith("nf_"))
 EPOCHS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
-SHARED = ("data", "horizon", "windows", "step", "covariates", "season", "end", "seed", "threads", "country")
 
 
 def main(argv: list[str]) -> int:
@@ -34,7 +30,7 @@ def main(argv: list[str]) -> int:
     best = min(peers, key=lambda run: run["wql"])
     ours, reached = raced(best["wql"], lambda epochs: own_of(epochs, args))
     found = {
-        **{name: getattr(args, name) for name in SHARED if name != "data"},
+        **{name: getattr(args, name) for name in WINDOW_OPTIONS if name != "data"},
         "data": args.data.name,
         "model": args.model,
         "best": best["peer"],
@@ -42,9 +38,7 @@ def main(argv: list[str]) -> int:
         "peers": peers,
         "ours": ours,
         "steps": args.steps,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-        "machine": machine(args.threads),
-        "commit": commit((*CODE, "benchmarks/accuracy.py")),
+        **circumstances(args.threads, (*CODE, "benchmarks/accuracy.py")),
     }
     print(json.dumps(found))
     write(found)
@@ -54,7 +48,6 @@ def main(argv: list[str]) -> int:
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_window_options(parser)
-    parser.add_argument("--country", help="ISO 3166-1, two letters; its public holidays are known ahead")
     parser.add_argument("--model", default="mlp", help="ours: lstm, transformer, cnn, mlp or ensemble")
     parser.add_argument("--peers", default=",".join(NEURAL), help="networks of neuralforecast")
     parser.add_argument("--steps", type=int, default=500, help="training steps of the networks of neuralforecast")
@@ -79,27 +72,16 @@ def raced(goal: float, trained: Callable[[int], dict[str, Any]]) -> tuple[list[d
 def peer_of(name: str, args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         own = ["--peers", name, "--steps", str(args.steps), "--results", folder]
-        result = _line_of("benchmarks.peers", args, own)
+        result = line_of("benchmarks.peers", [*window_words(args), *own], threads=args.threads)
     return {"peer": name, "wql": result["metrics"]["wql"], "seconds": result["train_seconds"]}
 
 
 def own_of(epochs: int, args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = ["--out", str(Path(folder) / "out.parquet")]
-        result = _line_of(
-            "benchmarks.accuracy", args, ["--model", args.model, "--frozen", *out, "--set", f"epochs={epochs}"]
-        )
+        own = ["--model", args.model, "--frozen", *out, "--set", f"epochs={epochs}"]
+        result = line_of("benchmarks.accuracy", [*window_words(args), *own], threads=args.threads)
     return {"epochs": epochs, "wql": result["unrounded"]["wql"], "seconds": result["train_seconds"]}
-
-
-def _line_of(module: str, args: argparse.Namespace, own: list[str]) -> dict[str, Any]:
-    """The line of JSON that a benchmark prints for the windows of this race."""
-    shared = [f"--{name}={value}" for name in SHARED if (value := getattr(args, name)) not in (None, "")]
-    bounded = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(args.threads))
-    command = [sys.executable, "-m", module, *shared, *own]
-    ended = subprocess.run(command, env=os.environ | bounded, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return found
 
 
 def write(found: dict[str, Any]) -> None:
