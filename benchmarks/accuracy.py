@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.runs import LOG, add_window_options, append_log, circumstances, scores, write_forecasts
+from benchmarks.runs import LOG, add_window_options, append_log, circumstances, repeated, scores, write_forecasts
 from benchmarks.weekly import weekly_scores
 from models.climatology import YEAR, own_year
 from models.distilling import distil
@@ -54,7 +54,9 @@ def main(argv: list[str]) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
     reach = args.horizon + (args.windows - 1) * args.step
-    panel, known, past = read_panel(args.data, args.covariates, country=args.country, end=args.end, unseen=reach)
+    panel, known, past = read_panel(
+        args.data, args.covariates, country=args.country, end=args.end, unseen=reach, series=args.series
+    )
     cutoffs = window_cutoffs(panel.days, horizon=args.horizon, windows=args.windows, step=args.step)
     if len(cutoffs) < args.windows:
         print(f"The data holds only {len(cutoffs)} windows.", file=sys.stderr)
@@ -153,11 +155,17 @@ def placement(name: str) -> Placement:
 
 
 def read_panel(
-    path: Path, covariates: str, *, country: str | None = None, end: str | None = None, unseen: int = 0
+    path: Path,
+    covariates: str,
+    *,
+    country: str | None = None,
+    end: str | None = None,
+    unseen: int = 0,
+    series: int | None = None,
 ) -> tuple[Panel, tuple[str, ...], tuple[str, ...]]:
     """A file's panel up to the day `end`, its known and its past covariates; text becomes one flag per category.
 
-    Which categories of a past covariate get a flag is decided without the newest `unseen` days.
+    Which categories of a past covariate get a flag is decided without the newest `unseen` days. `series` repeats the file's.
     """
     frame = pd.read_parquet(path)
     dates = pd.to_datetime(frame["date"])
@@ -171,6 +179,7 @@ def read_panel(
         counted = seen_before if role == "past" else np.ones(len(frame), np.bool_)
         names[role] += [column] if role == "static" else flags(frame, column, counted)
     panel = panel_from_frame(frame, known=names["known"], past=names["past"], static=names["static"])
+    panel = repeated(panel, series)
     if country:
         try:
             panel = with_holidays(panel, [place_of(country)] * panel.series)
@@ -253,6 +262,7 @@ def summary(
         "covariates": args.covariates,
         "country": args.country,
         "seed": args.seed,
+        "series": args.series,
         "adjustment": {
             name: value
             for name, value in trained.forecaster.adjustment.as_dict().items()

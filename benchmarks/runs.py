@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from models.quantiles import interpolate_levels
 
 LOG = Path(__file__).parent / "results" / "log.csv"
 LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
-WINDOW_OPTIONS = ("data", "horizon", "windows", "step", "covariates", "country", "season", "end", "seed", "threads")
+WINDOW_OPTIONS = (
+    "data", "horizon", "windows", "step", "covariates", "country", "season", "end", "seed", "threads", "series"
+)  # fmt: skip
 
 
 def add_window_options(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +45,14 @@ def add_window_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--series", type=count, help="repeat the file's series under new names until there are so many")
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more.")
+    return number
 
 
 def window_words(args: argparse.Namespace) -> list[str]:
@@ -63,6 +74,19 @@ def line_of(module: str, words: Sequence[str], *, threads: int) -> dict[str, Any
     ended.check_returncode()
     found: dict[str, Any] = json.loads(said[-1])
     return found
+
+
+def repeated(panel: Panel, series: int | None) -> Panel:
+    """The panel's series again and again, until there are so many; each further round has its SKUs under new names.
+
+    Fewer than the panel has are its first ones; None leaves it as it is.
+    """
+    if series is None:
+        return panel
+    rows = np.arange(series)
+    part = panel.rows(rows % panel.series)
+    skus = [f"{sku}#{row // panel.series + 1}" if row >= panel.series else sku for row, sku in enumerate(part.skus)]
+    return replace(part, skus=skus)
 
 
 def scores(forecasts: list[Forecast], panel: Panel, cutoffs: list[int], *, horizon: int, season: int = 7) -> Scores:

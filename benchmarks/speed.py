@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.accuracy import read_panel
+from benchmarks.runs import repeated
 from models.adjustment import Adjustment
 from models.features import Features, context_channels
 from models.forecaster import Forecaster, Member
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> int:
     args = parse(argv)
     torch.set_num_threads(args.threads)
     small, _, _ = read_panel(args.data, "")
-    panel = repeated(small, args.series)
+    panel = newest_days(repeated(small, args.series))
     forecasters = {model: briefly_trained(small, model) for model in (*ARCHITECTURES, "ensemble")}
     result = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -74,15 +75,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def repeated(panel: Panel, series: int) -> Panel:
-    """The last DAYS days of a panel's series, again and again under new names."""
-    rows = np.arange(series) % panel.series
-    part = panel.rows(rows)
+def newest_days(panel: Panel) -> Panel:
+    """The last DAYS days."""
     return replace(
-        part,
-        skus=[f"{sku}-{number}" for number, sku in enumerate(part.skus)],
+        panel,
         start=panel.start + np.timedelta64(panel.days - DAYS, "D"),
-        quantity_ST=np.ascontiguousarray(part.quantity_ST[:, -DAYS:]),
+        quantity_ST=np.ascontiguousarray(panel.quantity_ST[:, -DAYS:]),
     )
 
 

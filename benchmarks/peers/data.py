@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.runs import repeated
 from models.panel import Panel, panel_from_frame
 
 ROLES = ("known", "past", "static")
@@ -35,6 +36,14 @@ class Data:
     def until(self, day: np.datetime64) -> "Data":
         """The data as they were at the end of `day` (inclusive)."""
         return replace(self, panel=self.panel.until(day))
+
+    def repeated(self, series: int | None) -> "Data":
+        """The same series again and again, until there are so many (see `runs.repeated`)."""
+        if series is None:
+            return self
+        rows = np.arange(series) % self.panel.series
+        static = {name: code_S[rows] for name, code_S in self.static.items()}
+        return replace(self, panel=repeated(self.panel, series), static=static)
 
 
 def read_data(path: Path, covariates: str, *, holidays: dict[np.datetime64, str], ahead: int) -> Data:

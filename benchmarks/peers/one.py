@@ -28,6 +28,7 @@ def main(argv: list[str]) -> int:
     data = read_data(args.data, args.covariates, holidays=holidays, ahead=args.horizon)
     if args.end:
         data = data.until(np.datetime64(args.end))
+    data = data.repeated(args.series)
     cutoffs = window_cutoffs(data.panel.days, horizon=args.horizon, windows=args.windows, step=args.step)
     if len(cutoffs) < args.windows:
         print(f"The data holds only {len(cutoffs)} windows.", file=sys.stderr)
@@ -60,6 +61,7 @@ def described(args: argparse.Namespace, peer: Peer, task: Task, answer: Answer) 
         "covariates": args.covariates,
         "country": args.country,
         "seed": args.seed,
+        "series": args.series,
         "whole_units": args.whole_units,
         "trained": answer.trained,
         "train_seconds": round(answer.train_seconds, 1),

@@ -29,6 +29,7 @@ def block(row: dict[str, Any]) -> str:
     return (
         f"{ends}: horizon {row['horizon']}, {row['windows']} windows, step {row['step']}, seed {row['seed']}, "
         f"covariates {row['covariates'] or 'none'}, country {row['country'] or 'none'}"
+        + (f", repeated to {row['series']:,} series" if row.get("series") else "")
     )
 
 

@@ -168,6 +168,27 @@ def test_too_few_days_and_unknown_covariates_are_told(
         run(data, tmp_path / "out.parquet", "--end", "2025-05-20", "--covariates", "known:colour")
 
 
+def test_series_are_repeated_under_new_names_with_all_that_is_known_of_them(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_parquet(data)
+    frame.assign(brand=frame["sku"].str.upper()).to_parquet(data)
+    panel, _, _ = accuracy.read_panel(data, "known:event,past:rain,static:brand", country="IT", series=7)
+    assert panel.skus == ["sku-0", "sku-1", "sku-2", "sku-0#2", "sku-1#2", "sku-2#2", "sku-0#3"]
+    assert panel.static["brand"] == ["SKU-0", "SKU-1", "SKU-2", "SKU-0", "SKU-1", "SKU-2", "SKU-0"]
+    for values_ST in (panel.quantity_ST, panel.known["event=first"], panel.past["rain"], panel.known["holiday"]):
+        assert len(values_ST) == 7
+        np.testing.assert_array_equal(values_ST[3:6], values_ST[:3])
+    fewer, _, _ = accuracy.read_panel(data, "", series=2)
+    assert fewer.skus == ["sku-0", "sku-1"]
+    out = tmp_path / "out.parquet"
+    assert run(data, out, "--end", "2025-05-20", "--series", "5", "--frozen") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["series"] == 5 and pd.read_parquet(out)["sku"].nunique() == 5
+    with pytest.raises(SystemExit):
+        run(data, out, "--series", "0")
+
+
 def test_holidays_of_a_country_are_known_covariates_of_all_series(data: Path) -> None:
     panel, known, past = accuracy.read_panel(data, "known:event,past:rain", country="IT")
     assert known == ("event=first", "holiday", "before_holiday", "after_holiday")

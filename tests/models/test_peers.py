@@ -226,6 +226,15 @@ def test_a_files_covariates_reach_their_places(tmp_path: Path) -> None:
         read_data(path, "future:promo", holidays={}, ahead=7)
 
 
+def test_a_files_series_are_repeated_with_their_attributes(tmp_path: Path) -> None:
+    data = read_data(a_file(tmp_path), COVARIATES, holidays={}, ahead=7)
+    more = data.repeated(5)
+    assert more.panel.skus == ["sku-0", "sku-1", "sku-2", "sku-0#2", "sku-1#2"]
+    assert more.static["brand"].tolist() == [1, 2, 1, 1, 2]
+    np.testing.assert_array_equal(more.panel.known["promo"][3:], data.panel.known["promo"][:2])
+    assert data.repeated(None) is data
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_scores_and_forecasts_are_those_of_the_public_scorer(tmp_path: Path, scorer: Path, whole: bool) -> None:
     path = a_file(tmp_path)
@@ -276,6 +285,8 @@ def test_the_table_shows_each_peers_newest_line_on_each_block() -> None:
     table = rendered([a_line("one", 0.6), a_line("two", 0.5), a_line("one", 0.4), a_line("one", 0.9, end="2025-03-01")])
     reported, earlier = table.split("## Windows that end 2025-03-01")
     assert reported.index("| one | 0.7000 / 0.7000 | 0.4000 / 0.3900 |") < reported.index("| two |")
+    more = rendered([a_line("one", 0.6), a_line("one", 0.6) | {"series": 30_490}])
+    assert more.count("| one |") == 2 and "country none, repeated to 30,490 series\n" in more
     assert "0.6000" not in table and "0.9000 / 0.8900" in earlier and "+5.0 %" in earlier and "83 %" in earlier
 
 

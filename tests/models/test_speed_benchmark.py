@@ -3,7 +3,16 @@
 import numpy as np
 import torch
 
-from benchmarks.speed import bare_network, briefly_trained, in_turns, prediction, quantised, random_features, repeated
+from benchmarks.runs import repeated
+from benchmarks.speed import (
+    bare_network,
+    briefly_trained,
+    in_turns,
+    newest_days,
+    prediction,
+    quantised,
+    random_features,
+)
 from models.features import compute_features
 from models.inference import predict
 from models.training import Course
@@ -26,8 +35,9 @@ def test_random_features_have_the_shapes_of_real_ones() -> None:
 
 
 def test_repeated_series_are_the_files_own_under_new_names() -> None:
-    panel = repeated(PANEL, 12)
+    panel = newest_days(repeated(PANEL, 12))
     assert len(set(panel.keys)) == panel.series == 12
+    assert panel.skus[:7] == [*PANEL.skus, "sku-0#2", "sku-1#2"]
     assert panel.end == PANEL.end
     np.testing.assert_array_equal(panel.quantity_ST[7], PANEL.quantity_ST[2, -500:])
 
