@@ -28,7 +28,16 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.runs import LOG, add_window_options, append_log, circumstances, repeated, scores, write_forecasts
+from benchmarks.runs import (
+    LOG,
+    add_window_options,
+    append_log,
+    circumstances,
+    repeated,
+    scores,
+    settings_of,
+    write_forecasts,
+)
 from benchmarks.weekly import weekly_scores
 from models.climatology import YEAR, own_year
 from models.distilling import distil
@@ -76,7 +85,7 @@ def main(argv: list[str]) -> int:
     print(json.dumps(result))
     if not args.end:
         append_log(
-            LOG, result, module="benchmarks.accuracy", argv=argv,
+            args.log, result, module="benchmarks.accuracy", argv=argv,
             libraries=f"torch {torch.__version__}" + ("" if args.device == CPU else f", {args.device.device}"),
             code=CODE,
         )  # fmt: skip
@@ -99,6 +108,7 @@ def judged(
     predict_seconds = time.perf_counter() - started - update_seconds
     write_forecasts(args.out, panel, cutoffs, forecasts)
     result = summary(args, trained, judge(forecasts), predict_seconds)
+    result["series_per_second"] = round(panel.series * len(cutoffs) / max(predict_seconds, 1e-9), 1)
     plain = forecasts_of(lineage, panel, cutoffs, whole_units=False)
     result |= {"update_seconds": round(update_seconds, 1), "unrounded": judge(plain)}
     if not args.frozen:
@@ -124,6 +134,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--compress", action="store_true", help="distil the ensemble as well, and score the student beside it"
     )
+    parser.add_argument("--log", type=Path, default=LOG, help="where runs on reported windows are appended to")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
     args = parser.parse_args(argv)
     if args.compress and args.model != "ensemble":
@@ -190,11 +201,6 @@ def read_panel(
     if end:
         panel = panel.until(np.datetime64(end))
     return panel, tuple(names["known"]), tuple(names["past"])
-
-
-def settings_of(pairs: list[str]) -> dict[str, Any]:
-    """Fields of the training as they are given to --set: FIELD=VALUE, the value as JSON."""
-    return {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in pairs)}
 
 
 def flags(frame: pd.DataFrame, column: str, counted: "pd.Series[bool] | NDArray[np.bool_]") -> list[str]:

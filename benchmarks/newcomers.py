@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.accuracy import read_panel, settings_of
+from benchmarks.accuracy import read_panel
+from benchmarks.runs import settings_of
 from models.evaluation import SCORED_LEVELS, window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast

@@ -26,8 +26,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.accuracy import forecast_at, read_panel, settings_of
-from benchmarks.runs import scores
+from benchmarks.accuracy import forecast_at, read_panel
+from benchmarks.runs import scores, settings_of
 from models.adjustment import AREA_Q, answer
 from models.evaluation import window_cutoffs
 from models.forecaster import Forecaster

@@ -13,7 +13,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from models.quantiles import interpolate_levels
 
 LOG = Path(__file__).parent / "results" / "log.csv"
 LOGGED = ("mase", "sql", "wape", "wql", "rmsse", "bias")
+FILES = (".parquet", ".csv")
 WINDOW_OPTIONS = (
     "data", "horizon", "windows", "step", "covariates", "country", "season", "end", "seed", "threads", "series"
 )  # fmt: skip
@@ -58,7 +59,17 @@ def count(text: str) -> int:
 def window_words(args: argparse.Namespace) -> list[str]:
     """The options of `add_window_options` as words again, for another command."""
     given = ((name, getattr(args, name)) for name in WINDOW_OPTIONS)
-    return [f"--{name}={value}" for name, value in given if value not in (None, "")]
+    return [word for name, value in given if value not in (None, "") for word in (f"--{name}", str(value))]
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """Fields as they are given to --set: FIELD=VALUE, the value as JSON."""
+    return {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in pairs)}
+
+
+def set_words(settings: Mapping[str, Any]) -> list[str]:
+    """The inverse, for another command."""
+    return ["--set", *(f"{name}={json.dumps(value)}" for name, value in settings.items())] if settings else []
 
 
 def line_of(module: str, words: Sequence[str], *, threads: int) -> dict[str, Any]:
@@ -166,4 +177,8 @@ def machine(threads: int) -> str:
 
 
 def _without_folders(argv: Sequence[str]) -> list[str]:
-    return [Path(a).name if a.endswith(".parquet") else a for a in argv]
+    """The command with files by their names alone."""
+    parts = [word.rpartition("=") for word in argv]
+    return [
+        f"{head}{equals}{Path(value).name if Path(value).suffix in FILES else value}" for head, equals, value in parts
+    ]

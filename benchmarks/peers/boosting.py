@@ -64,7 +64,8 @@ class Boosted:
 def answer(task: Task) -> Answer:
     """Trained once, on what precedes the first cutoff."""
     started = time.perf_counter()
-    boosted = train(task.training(), task.horizon, seed=task.seed, settings=Settings(threads=task.threads))
+    settings = Settings(**{"threads": task.threads} | task.settings)
+    boosted = train(task.training(), task.horizon, seed=task.seed, settings=settings)
     trained = time.perf_counter()
     features = Features(task.data)
     forecasts = [forecast(boosted, features, cutoff) for cutoff in task.cutoffs]

@@ -1,6 +1,6 @@
 """One peer on one file: its forecasts, their scores and what they cost, as one line of JSON.
 
-python -m benchmarks.peers.one … the options of `benchmarks.peers`, with one peer
+python -m benchmarks.peers.one --peer lightgbm --data FILE.parquet --horizon 28 --windows 5 --step 28
 """
 
 import argparse
@@ -9,15 +9,15 @@ import resource
 import sys
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.peers.__main__ import parse
 from benchmarks.peers.data import public_holidays, read_data
 from benchmarks.peers.task import CODE, PEERS, Answer, Peer, Task
-from benchmarks.runs import circumstances, in_whole_units, scores, write_forecasts
+from benchmarks.runs import add_window_options, circumstances, in_whole_units, scores, settings_of, write_forecasts
 from models.evaluation import window_cutoffs
 
 
@@ -33,14 +33,16 @@ def main(argv: list[str]) -> int:
     if len(cutoffs) < args.windows:
         print(f"The data holds only {len(cutoffs)} windows.", file=sys.stderr)
         return 1
-    peer = PEERS[args.peers]
-    task = Task(data, cutoffs, args.horizon, args.season, args.seed, args.threads, args.steps)
+    peer = PEERS[args.peer]
+    task = Task(
+        data, cutoffs, args.horizon, args.season, args.seed, args.threads, args.steps, settings_of(args.set)
+    )  # fmt: skip
     answer = peer.function()(*peer.arguments, task)
     whole = [in_whole_units(f) for f in answer.forecasts]
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         chosen = whole if args.whole_units else answer.forecasts
-        write_forecasts(args.out / f"{args.peers}.parquet", data.panel, cutoffs, chosen)
+        write_forecasts(args.out / f"{args.peer}.parquet", data.panel, cutoffs, chosen)
     told = {
         name: scores(forecasts, data.panel, cutoffs, horizon=args.horizon, season=args.season)
         for name, forecasts in (("metrics", answer.forecasts), ("metrics_whole", whole))
@@ -49,10 +51,21 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_window_options(parser)
+    parser.add_argument("--peer", choices=PEERS, required=True)
+    parser.add_argument("--steps", type=int, default=500, help="training steps of the networks of neuralforecast")
+    parser.add_argument("--whole-units", action="store_true", help="written forecasts in whole units")
+    parser.add_argument("--out", type=Path, help="folder for the forecasts")
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="settings of the peer")
+    return parser.parse_args(argv)
+
+
 def described(args: argparse.Namespace, peer: Peer, task: Task, answer: Answer) -> dict[str, Any]:
     forecast = task.data.panel.series * len(task.cutoffs)
     return {
-        "peer": args.peers,
+        "peer": args.peer,
         "data": args.data.name,
         "end": args.end,
         "horizon": args.horizon,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 REPORTED = "Reported windows"
+EXPLAINED = "As forecast / in whole units; shelfcast's second figure is its answer, in whole units where it says so."
 
 
 def write_table(lines: Path) -> Path:
@@ -37,7 +38,7 @@ def part(name: str, rows: list[dict[str, Any]]) -> str:
     """Every figure twice where rounding changes it: as forecast / in whole units."""
     head = ["peer", "MASE", "SQL", "WAPE", "WQL", "bias", "0.1 … 0.9 covers", "trained", "training", "prediction",
             "series/s", "memory", "when, where"]  # fmt: skip
-    out = [f"## {name}\n", "As forecast / in whole units.\n", _row(head), _row(["---"] * len(head))]
+    out = [f"## {name}\n", f"{EXPLAINED}\n", _row(head), _row(["---"] * len(head))]
     for row in sorted(rows, key=lambda r: r["metrics"]["sql"]):
         both = [_both(row, key) for key in ("mase", "sql", "wape", "wql")]
         versions = ", ".join(f"{k} {v}" for k, v in row["versions"].items())

@@ -15,7 +15,10 @@ CODE = ("models", "benchmarks/peers", "benchmarks/runs.py")
 
 @dataclass(frozen=True)
 class Task:
-    """What every peer is asked: forecasts of `data` at `cutoffs`, having learnt from nothing after the first."""
+    """What every peer is asked: forecasts of `data` at `cutoffs`, having learnt from nothing after the first.
+
+    `settings` are those of the peer's own that are to be other than they stand.
+    """
 
     data: Data
     cutoffs: list[int]
@@ -24,6 +27,7 @@ class Task:
     seed: int
     threads: int
     steps: int
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def training(self) -> Data:
         """The data as they were at the end of the first cutoff."""

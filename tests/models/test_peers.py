@@ -3,6 +3,7 @@
 Their libraries live in an environment of their own; everything here runs without them.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -254,16 +255,14 @@ def test_scores_and_forecasts_are_those_of_the_public_scorer(tmp_path: Path, sco
         assert ours[name] == pytest.approx(theirs[name], abs=2e-6), name
 
 
-def test_a_peer_that_fails_is_named_and_leaves_no_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_peer_that_fails_is_named_and_leaves_no_figure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = tmp_path / "log.csv"
-    monkeypatch.setattr(command, "LOG", log)
     path, results = a_file(tmp_path), tmp_path / "results"
     options = ["--data", str(path), "--horizon", "7", "--windows", "30", "--step", "7", "--results", str(results)]
-    assert command.main([*options, "--peers", "autoets"]) == 1
+    options += ["--log", str(log)]
+    assert command.main([*options, "--peers", "shelfcast,autoets"]) == 1
     told = capfd.readouterr().err
-    assert "only 17 windows" in told and "failed: autoets" in told
+    assert told.count("only 17 windows") == 2 and "failed: shelfcast, autoets" in told
     assert not log.exists() and not results.exists()
     with pytest.raises(SystemExit, match="prophet"):
         command.main([*options, "--peers", "prophet"])
@@ -290,25 +289,51 @@ def test_the_table_shows_each_peers_newest_line_on_each_block() -> None:
     assert "0.6000" not in table and "0.9000 / 0.8900" in earlier and "+5.0 %" in earlier and "83 %" in earlier
 
 
-def test_a_run_on_reported_windows_is_logged_under_its_own_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def tell(result: dict[str, object], args: argparse.Namespace, argv: list[str]) -> None:
+    command.keep(result, args)
+    command.log(result, args, argv)
+
+
+def test_a_run_on_reported_windows_is_logged_under_its_own_command(tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
-    monkeypatch.setattr(command, "LOG", log)
-    argv = ["--data", "/a/folder/sales.parquet", "--horizon", "7", "--windows", "3", "--step", "7", "--whole-units",
-            "--peers", "one,two", "--results", str(tmp_path)]  # fmt: skip
+    argv = ["--data=/a/folder/sales.parquet", "--horizon", "7", "--windows", "3", "--step", "7", "--whole-units",
+            "--peers", "lightgbm,two", "--ours=mlp", "--results", str(tmp_path), "--log", str(log)]  # fmt: skip
     args = command.parse(argv)
-    command.keep(a_line("one", 0.6), args, argv)
+    tell(a_line("lightgbm", 0.6), args, argv)
     (row,) = pd.read_csv(log).to_dict("records")
     assert row["command"] == (
-        "python -m benchmarks.peers --data sales.parquet --horizon 7 --windows 3 --step 7 --whole-units --peers one"
+        "python -m benchmarks.peers --data=sales.parquet --horizon 7 --windows 3 --step 7 --whole-units --peers lightgbm"
     )
     assert row["sql"] == 0.59 and "lightgbm 4.7.0" in row["machine"]
     args.end = "2025-03-01"
-    command.keep(a_line("one", 0.5, end="2025-03-01"), args, argv)
+    tell(a_line("lightgbm", 0.5, end="2025-03-01"), args, argv)
     assert len(pd.read_csv(log)) == 1
     lines = (tmp_path / "peers_sales.jsonl").read_text().splitlines()
     assert [json.loads(line)["metrics"]["sql"] for line in lines] == [0.6, 0.5]
+
+
+QUICK = {"epochs": 1, "width": 16, "layers": 1}
+
+
+def test_our_own_row_is_what_accuracy_says_and_is_logged_once(tmp_path: Path) -> None:
+    log, out = tmp_path / "log.csv", tmp_path / "out"
+    argv = ["--data", str(a_file(tmp_path)), "--horizon", "7", "--windows", "2", "--step", "7", "--country", "IT",
+            "--covariates", "known:promo,past:rain,static:brand", "--ours", "mlp", "--frozen",
+            "--results", str(tmp_path), "--log", str(log), "--out", str(out)]  # fmt: skip
+    args = command.parse(argv)
+    result = command.ask("shelfcast", args, QUICK)
+    tell(result, args, argv)
+    (row,) = pd.read_csv(log).to_dict("records")
+    assert row["command"].startswith("python -m benchmarks.accuracy --data sales.parquet --horizon 7 --windows 2")
+    assert row["command"].endswith("--log log.csv --set epochs=1 width=16 layers=1") and "--frozen" in row["command"]
+    assert row["sql"] == pytest.approx(result["metrics_whole"]["sql"], abs=1e-6)
+    assert result["covariates"] == args.covariates and result["country"] == "IT" and result["threads"] == 1
+    assert result["series_per_second"] > 0 and result["detail"]["settings"] == QUICK
+    assert len(pd.read_parquet(out / "shelfcast.parquet")) == 2 * 3 * 7
+    both = f"{result['metrics']['sql']:.4f} / {result['metrics_whole']['sql']:.4f}"
+    table = (tmp_path / "peers_sales.md").read_text()
+    assert "| shelfcast mlp frozen | " in table and both in table
+    assert f"| once | {result['train_seconds']} s | {result['predict_seconds']} s" in table
 
 
 def test_a_race_ends_with_the_first_training_that_is_as_good_as_the_best_peer() -> None:
