@@ -46,14 +46,21 @@ def add_window_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", help="last day used, inclusive; for choices on earlier windows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--series", type=count, help="repeat the file's series under new names until there are so many")
+    parser.add_argument(
+        "--series", type=positive, help="repeat the file's series under new names until there are so many"
+    )
 
 
-def count(text: str) -> int:
+def natural(text: str, *, least: int = 0) -> int:
+    """A whole number from `least` on, for argparse."""
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more.")
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text} is not {least} or more.")
     return number
+
+
+def positive(text: str) -> int:
+    return natural(text, least=1)
 
 
 def window_words(args: argparse.Namespace) -> list[str]:

@@ -6,7 +6,8 @@
 Cutoffs, scores and the layout of forecasts are those of `benchmarks.accuracy`, which is run as it is for the peer
 `shelfcast` (--ours: which model). Prints one line of JSON a peer, appends it to results/peers_FILE.jsonl and writes the
 table results/peers_FILE.md anew. Without --end the windows are reported ones and each peer's run is appended to
-results/log.csv, rounded or not as --whole-units says (accuracy logs its own); the JSON holds both.
+results/log.csv, rounded or not as --whole-units says (accuracy logs its own); the JSON holds both. With --trials N all
+that have settings, ours too, are first tried with N settings on the windows before those asked for (trials.py).
 """
 
 import argparse
@@ -14,13 +15,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.ours import OURS, line
 from benchmarks.peers.table import write_table
 from benchmarks.peers.task import CODE, PEERS
-from benchmarks.runs import LOG, add_window_options, append_log, line_of, set_words, window_words
+from benchmarks.peers.trials import best
+from benchmarks.runs import LOG, add_window_options, append_log, line_of, natural, set_words, window_words
 from models.training_config import MODELS
 
 KNOWN = (OURS, *PEERS)
@@ -44,6 +47,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add_window_options(parser)
     parser.add_argument("--steps", type=int, default=500, help="training steps of the networks of neuralforecast")
     parser.add_argument("--peers", default=",".join(KNOWN), help=", ".join(KNOWN))
+    parser.add_argument(
+        "--trials",
+        type=natural,
+        default=0,
+        help="so many settings, the first as they stand, on the windows before; 0: none",
+    )
     parser.add_argument("--ours", choices=MODELS, default="ensemble", help="which of our models is shelfcast")
     parser.add_argument("--frozen", action="store_true", help="ours is not updated between cutoffs, as no peer is")
     parser.add_argument("--whole-units", action="store_true", help="written and logged forecasts in whole units")
@@ -57,9 +66,12 @@ def run(peer: str, args: argparse.Namespace, argv: list[str]) -> bool:
     """Whether one peer ran to its end; then its line is printed and kept."""
     print(f"== {peer}", file=sys.stderr, flush=True)
     try:
-        result = ask(peer, args, {})
-    except subprocess.CalledProcessError:
+        tried = best(peer, args, partial(ask, peer))
+        result = ask(peer, args, tried["settings"] if tried else {})
+    except (subprocess.CalledProcessError, ValueError) as error:
+        print(error, file=sys.stderr)
         return False
+    result |= {"trials": tried} if tried else {}
     print(json.dumps(result), flush=True)
     keep(result, args)
     log(result, args, argv)

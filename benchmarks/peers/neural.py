@@ -48,6 +48,14 @@ OWN: dict[str, dict[str, Any]] = {
     "TiDE": {"hidden_size": 128},
 }
 
+WIDTHS = {
+    "LSTM": ("encoder_hidden_size", "decoder_hidden_size"),
+    "TFT": ("hidden_size",),
+    "PatchTST": ("hidden_size",),
+    "TiDE": ("hidden_size",),
+}
+DROPOUTS = {"LSTM": "encoder_dropout", "NHITS": "dropout_prob_theta"}
+
 Index = NDArray[np.int64]
 
 
@@ -63,11 +71,29 @@ def answer(model: str, task: Task) -> Answer:
     learning = np.flatnonzero(answerable(task.data.panel, task.cutoffs[0]))
     engine.fit(df=table.past(learning, 0, task.cutoffs[0]), static_df=table.attributes(learning), val_size=0)
     trained = time.perf_counter()
-    forecasts = [forecast(engine, table, task, cutoff) for cutoff in task.cutoffs]
+    asked = arguments(model, task)
+    read = 2 * asked["input_size"]
+    forecasts = [forecast(engine, table, task, cutoff, read=read) for cutoff in task.cutoffs]
     ended = time.perf_counter()
     size = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    detail = {"steps": task.steps, "settings": SETTINGS | OWN.get(model, {})}
+    detail = {"steps": asked.pop("max_steps"), "settings": asked}
     return Answer(forecasts, "once", trained - started, ended - trained, size, detail)
+
+
+def arguments(model: str, task: Task) -> dict[str, Any]:
+    """What the network is built with besides data, seed and loss: as it stands, then the task's settings.
+
+    Those may be arguments of all networks, or `width` and `dropout`, which each network calls by another name.
+    """
+    asked = dict(task.settings)
+    width, dropout = asked.pop("width", None), asked.pop("dropout", None)
+    if width is not None:
+        asked |= dict.fromkeys(WIDTHS.get(model, ()), width)
+        asked |= {"linear_hidden_size": 2 * width} if model == "PatchTST" else {}
+        asked |= {"mlp_units": [[width, width]] * 3} if model == "NHITS" else {}
+    if dropout is not None:
+        asked[DROPOUTS.get(model, "dropout")] = dropout
+    return {"max_steps": task.steps} | SETTINGS | OWN.get(model, {}) | asked
 
 
 def quieten() -> None:
@@ -92,18 +118,19 @@ def build(model: str, table: "Table", task: Task) -> Any:
     if kind.EXOGENOUS_STAT and table.static:
         covariates["stat_exog_list"] = list(table.static)
     return kind(
-        h=task.horizon, loss=MQLoss(quantiles=list(SCORED_LEVELS)), max_steps=task.steps, random_seed=task.seed,
+        h=task.horizon, loss=MQLoss(quantiles=list(SCORED_LEVELS)), random_seed=task.seed,
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, **covariates, **(SETTINGS | OWN.get(model, {})),
+        enable_model_summary=False, **covariates, **arguments(model, task),
     )  # fmt: skip
 
 
-def forecast(engine: Any, table: "Table", task: Task, cutoff: int) -> Forecast:
+def forecast(engine: Any, table: "Table", task: Task, cutoff: int, *, read: int) -> Forecast:
+    """From the last `read` days up to the cutoff."""
     panel = task.data.panel
     out = simple_forecast(panel, cutoff, task.horizon)
     series = np.flatnonzero(answerable(panel, cutoff))
     found = engine.predict(
-        df=table.past(series, cutoff - 2 * INPUT_DAYS + 1, cutoff),
+        df=table.past(series, cutoff - read + 1, cutoff),
         static_df=table.attributes(series),
         futr_df=table.ahead(series, cutoff, task.horizon),
     ).sort_values(["unique_id", "ds"])

@@ -19,7 +19,7 @@ def write_table(lines: Path) -> Path:
 def rendered(rows: list[dict[str, Any]]) -> str:
     blocks: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
-        blocks.setdefault(block(row), {})[row["peer"]] = row
+        blocks.setdefault(block(row), {})[label(row)] = row
     names = sorted(blocks, key=lambda name: (not name.startswith(REPORTED), name))
     parts = [f"# Peers on `{rows[0]['data']}`\n", *(part(name, list(blocks[name].values())) for name in names)]
     return "\n".join(parts) + "\n"
@@ -34,6 +34,17 @@ def block(row: dict[str, Any]) -> str:
     )
 
 
+def label(row: dict[str, Any]) -> str:
+    """The peer, and out of how many trials its settings are the best."""
+    return row["peer"] + (f", best of {row['trials']['trials']}" if row.get("trials") else "")
+
+
+def training(row: dict[str, Any]) -> str:
+    """Seconds of the training; those of all trials beside it."""
+    trials = f" (trials {row['trials']['seconds']} s)" if row.get("trials") else ""
+    return f"{row['train_seconds']} s{trials}"
+
+
 def part(name: str, rows: list[dict[str, Any]]) -> str:
     """Every figure twice where rounding changes it: as forecast / in whole units."""
     head = ["peer", "MASE", "SQL", "WAPE", "WQL", "bias", "0.1 … 0.9 covers", "trained", "training", "prediction",
@@ -42,10 +53,10 @@ def part(name: str, rows: list[dict[str, Any]]) -> str:
     for row in sorted(rows, key=lambda r: r["metrics"]["sql"]):
         both = [_both(row, key) for key in ("mase", "sql", "wape", "wql")]
         versions = ", ".join(f"{k} {v}" for k, v in row["versions"].items())
-        costs = [row["trained"], f"{row['train_seconds']} s", f"{row['predict_seconds']} s",
+        costs = [row["trained"], training(row), f"{row['predict_seconds']} s",
                  f"{row['series_per_second']:,.0f}", f"{row['peak_memory_mb']:,} MB"]  # fmt: skip
         where = f"{row['date'][:16]} UTC, {row['machine']}, {versions}, {row['commit']}"
-        out.append(_row([row["peer"], *both, f"{100 * row['metrics']['bias']:+.1f} %", _covers(row), *costs, where]))
+        out.append(_row([label(row), *both, f"{100 * row['metrics']['bias']:+.1f} %", _covers(row), *costs, where]))
     return "\n".join(out) + "\n"
 
 

@@ -1,5 +1,7 @@
 """What the engine's tests share: one small trained forecaster, and the real data where it is there."""
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +32,17 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"The real data is not here: {SHARED_DATA} does not exist.")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def peers_python() -> Path:
+    """An interpreter that can import the peers' libraries: this one, or that of `make peers`."""
+    if importlib.util.find_spec("fev") is not None:
+        return Path(sys.executable)
+    folder = Path(__file__).parents[2] / ".venv-peers"
+    if (folder / ".ready").exists():
+        return folder / "bin" / "python"
+    pytest.skip("The peers' libraries are not installed; `make peers` makes the environment that has them.")
 
 
 @pytest.fixture(scope="session")
