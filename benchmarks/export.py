@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     torch.set_num_threads(args.threads)
     panel, known, past = read_panel(args.data, args.covariates) if args.data else (some_sales(), KNOWN, PAST)
     result = {
-        "data": args.data.name if args.data else "by formula",
+        "data": args.data.name if args.data else "sales made by formula",
         "covariates": {"known": known, "past": past},
         "threads": args.threads,
         "rounds": args.rounds,

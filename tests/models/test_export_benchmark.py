@@ -52,8 +52,8 @@ def test_the_table_tells_both_cases_of_every_trunk() -> None:
     times = {"1024": {"eager": 30.5, "onnx": 40.25, "ratio": 1.32}, "1": {"eager": 0.38, "onnx": 0.09, "ratio": 0.237}}
     case = {"largest_difference": 7e-7, "largest_output": 3.9, "batches": times}
     result = {
-        "data": "by formula", "covariates": {"known": ["promo"], "past": []}, "versions": {"onnx": "1"}, "date": "a day",
-        "machine": "two cores", "commit": "abc", "load_average": 0.1, "rounds": 3,
+        "data": "sales made by formula", "covariates": {"known": ["promo"], "past": []}, "versions": {"onnx": "1"},
+        "date": "a day", "machine": "two cores", "commit": "abc", "load_average": 0.1, "rounds": 3,
         "trunks": {"mlp": {"without_features": case, "with_features": case | {"largest_difference": 9e-7}}},
     }  # fmt: skip
     table = rendered(result)
