@@ -39,6 +39,7 @@ from benchmarks.runs import (
     write_forecasts,
 )
 from benchmarks.weekly import weekly_scores
+from models.ages import AGE, with_ages
 from models.climatology import YEAR, own_year
 from models.distilling import distil
 from models.evaluation import window_cutoffs
@@ -56,6 +57,8 @@ from models.training_config import LEVELS, MODELS, TrainingConfig
 from models.windows import take_days
 
 MOST_CATEGORIES = 20
+LAUNCHED = "launched_on"
+"""The static covariate of a day, as text, from which the age of an item is told instead."""
 CODE = ("models", "benchmarks/accuracy.py", "benchmarks/runs.py", "benchmarks/weekly.py")
 
 
@@ -191,6 +194,10 @@ def read_panel(
         names[role] += [column] if role == "static" else flags(frame, column, counted)
     panel = panel_from_frame(frame, known=names["known"], past=names["past"], static=names["static"])
     panel = repeated(panel, series)
+    if LAUNCHED in names["static"]:
+        launched = panel.static.pop(LAUNCHED)
+        panel = with_ages(panel, np.array([day or "NaT" for day in launched], "datetime64[D]"), ahead=0)
+        names["known"] += [AGE]
     if country:
         try:
             panel = with_holidays(panel, [place_of(country)] * panel.series)

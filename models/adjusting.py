@@ -25,18 +25,21 @@ from models.adjustment import (
     finish,
     heads,
     in_units,
+    point_quantiles,
     stretches,
 )
 from models.climatology import KINDS, capped, own_mixture
 from models.dependence import levels_to_read, pit
 from models.mean import area_mean, area_share
 from models.panel import Floats
+from models.point import left_over
 from models.segments import SEGMENTS, segments_of
 from models.training_config import LEVELS
 
 COUNTS_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+POINT_SHARES = (0.0, 0.25, 0.5, 1.0)
 GOOD_ENOUGH = 1.001
-"""Of equals, within 0.1 % of the least loss, the least share of counts is the simplest."""
+"""Of equals, within 0.1 % of the least loss, the least share of counts, and of the point head, is the simplest."""
 CLIMATOLOGY_SHARES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 PARTS_PK: Doubles = np.array(
     [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1 / 2, 1 / 2, 0), (1 / 2, 0, 1 / 2), (0, 1 / 2, 1 / 2), (1 / 3, 1 / 3, 1 / 3)]
@@ -58,7 +61,12 @@ of one window, and one season, go together."""
 
 
 def learn(
-    mixture: Mixture, y_BH: Floats, weight_B: Floats, *, counts_shares: tuple[float, ...] = COUNTS_SHARES
+    mixture: Mixture,
+    y_BH: Floats,
+    weight_B: Floats,
+    *,
+    counts_shares: tuple[float, ...] = COUNTS_SHARES,
+    point_shares: tuple[float, ...] = POINT_SHARES,
 ) -> Adjustment:
     """The adjustment that windows not trained on speak for. `weight_B` turns pinball in units into the loss that matters.
 
@@ -71,7 +79,7 @@ def learn(
     drawn = [in_units(drawn_to(quantiles_BHQ, counts_BHQ, share), whole_B) for share in counts_shares]
     losses = [loss(one_BHQ, y_BH, weight_B) for one_BHQ in drawn]
     good = [s for s, value in zip(counts_shares, losses, strict=True) if value <= min(losses) * GOOD_ENOUGH]
-    weighed = Adjustment(weights_M, min(good))
+    weighed = _with_point(Adjustment(weights_M, min(good)), mixture, y_BH, weight_B, point_shares)
     losses_C = _losses_of_shares(mixture, weighed, y_BH, weight_B)
     adjustment = replace(weighed, climatology_K=SHARES_CK[losses_C.argmin()], evidence_C=EVIDENCE_PRIOR * losses_C)
     _, quantiles_BHQ = combine(mixture, adjustment)
@@ -84,6 +92,19 @@ def learn(
     mean_BH, calibrated_BHQ = answer(mixture, found, whole_units=False)
     area_BH = area_mean(calibrated_BHQ, whole_B)
     return replace(found, area=area_share(mean_BH, area_BH, y_BH, mixture.memory_BL))
+
+
+def _with_point(
+    weighed: Adjustment, mixture: Mixture, y_BH: Floats, weight_B: Floats, shares: tuple[float, ...]
+) -> Adjustment:
+    """The same with a share of the point head, where that pays more than GOOD_ENOUGH leaves open."""
+    mean_BH = averaged(weighed.weights_M, mixture.mean_MBH)
+    left_over_GQ = left_over(mean_BH, y_BH, mixture.memory_BL, stretches(mixture.horizon))
+    own_BHQ, whole_B = heads(mixture, weighed), mixture.whole_B
+    point_BHQ = point_quantiles(mixture, weighed.weights_M, left_over_GQ)
+    losses = [loss(in_units(drawn_to(own_BHQ, point_BHQ, s), whole_B), y_BH, weight_B) for s in shares]
+    share = min(s for s, value in zip(shares, losses, strict=True) if value <= min(losses) * GOOD_ENOUGH)
+    return replace(weighed, point=share, left_over_GQ=left_over_GQ) if share else weighed
 
 
 def relearned(

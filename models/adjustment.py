@@ -19,6 +19,7 @@ from models import negative_binomial
 from models.climatology import KINDS, capped, own_mixture
 from models.mean import area_mean, kept_near
 from models.panel import Floats
+from models.point import around
 from models.quantiles import interpolate_levels
 from models.segments import SEGMENTS, segments_of
 from models.training_config import LEVELS
@@ -35,7 +36,8 @@ what a mean follows; the mean that quantiles speak of themselves is mean.area_me
 
 @dataclass(frozen=True)
 class Adjustment:
-    """`counts` is the share of the negative binomial head against the quantile head, for series that sell whole units.
+    """`counts` is the share of the negative binomial head against the quantile head, for series that sell whole units; `point`
+    that of the point head against both, whose spread is `left_over_GQ` (point.py).
 
     `climatology_K`: the share of each kind of climatology; the members have the rest. `evidence_C`: the loss of each candidate
     for these shares on days that the members had not seen, up to `evidence_until`, which updates add to; None where it is not
@@ -52,6 +54,8 @@ class Adjustment:
     evidence_C: Doubles | None = None
     evidence_until: np.datetime64 | None = None
     area: float = 0.0
+    point: float = 0.0
+    left_over_GQ: Doubles | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -64,13 +68,15 @@ class Adjustment:
             "evidence": None if self.evidence_C is None else self.evidence_C.tolist(),
             "evidence_until": None if self.evidence_until is None else str(self.evidence_until),
             "area": self.area,
+            "point": self.point,
+            "left_over": None if self.left_over_GQ is None else self.left_over_GQ.tolist(),
         }
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Adjustment":
-        """The same again. Older ones know climatology by weekday alone, no evidence and no area."""
+        """The same again. Older ones know climatology by weekday alone, no evidence, no area and no point head."""
         levels, evidence, climatology = plain["levels"], plain.get("evidence"), plain["climatology"]
-        until = plain.get("evidence_until")
+        until, left_over = plain.get("evidence_until"), plain.get("left_over")
         return cls(
             np.array(plain["weights"], np.float64),
             plain["counts"],
@@ -80,6 +86,8 @@ class Adjustment:
             None if evidence is None else np.array(evidence, np.float64),
             None if until is None else np.datetime64(until, "D"),
             plain.get("area", 0.0),
+            plain.get("point", 0.0),
+            None if left_over is None else np.array(left_over, np.float64),
         )
 
 
@@ -140,6 +148,9 @@ def heads(mixture: Mixture, adjustment: Adjustment) -> Floats:
     quantiles_BHQ = averaged(adjustment.weights_M, mixture.quantiles_MBHQ)
     if adjustment.counts > 0:
         quantiles_BHQ = drawn_to(quantiles_BHQ, counts_quantiles(mixture, adjustment.weights_M), adjustment.counts)
+    if adjustment.point > 0 and adjustment.left_over_GQ is not None:
+        point_BHQ = point_quantiles(mixture, adjustment.weights_M, adjustment.left_over_GQ)
+        quantiles_BHQ = drawn_to(quantiles_BHQ, point_BHQ, adjustment.point)
     return quantiles_BHQ
 
 
@@ -169,6 +180,12 @@ def counts_quantiles(mixture: Mixture, weights_M: Doubles) -> Floats:
     found = negative_binomial.quantiles(mean_BH[whole].reshape(-1), dispersion_BH[whole].reshape(-1), levels)
     found_BHQ[whole] = found.reshape(len(whole), mixture.horizon, len(LEVELS))
     return found_BHQ
+
+
+def point_quantiles(mixture: Mixture, weights_M: Doubles, left_over_GQ: Doubles) -> Floats:
+    """Quantiles of the members' mean and what was left over around it."""
+    mean_BH = averaged(weights_M, mixture.mean_MBH)
+    return around(mean_BH, left_over_GQ, mixture.memory_BL, stretches(mixture.horizon))
 
 
 def finish(quantiles_BHQ: Floats, memory_BL: Floats, adjustment: Adjustment, *, whole_units: bool = True) -> Floats:

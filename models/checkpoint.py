@@ -21,9 +21,9 @@ from models.identities import Identities
 from models.networks.network import Network
 from models.training_config import LEVELS, ConfigError, ResolvedConfig
 
-FORMAT = 4
-READ = (3, FORMAT)
-"""Format 3 knew climatology by weekday alone, or wrote its three shares under the same number."""
+FORMAT = 5
+READ = (3, 4, FORMAT)
+"""Format 3 knew climatology by weekday alone, or wrote its three shares under the same number; 4 compared no logarithms."""
 
 
 class CheckpointError(ValueError):
@@ -56,6 +56,8 @@ def deserialise(weights: bytes, description: dict[str, Any]) -> Forecaster:
             raise CheckpointError(f"The format is {description['format']!r}; this code reads {READ[0]} to {FORMAT}.")
         if description["levels"] != list(LEVELS):
             raise CheckpointError("The quantile levels differ from those this code answers on.")
+        if description["format"] < FORMAT:
+            tensors |= _without_logarithms(tensors)
         forecaster = _forecaster("model", tensors, description["model"])
         if description["twin"] is not None:
             forecaster.twin = _forecaster("twin", tensors, description["twin"])
@@ -68,6 +70,13 @@ def deserialise(weights: bytes, description: dict[str, Any]) -> Forecaster:
     if tensors:
         raise CheckpointError(f"The weights hold surplus tensors: {sorted(tensors)[:5]}.")
     return forecaster
+
+
+def _without_logarithms(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What older networks lack among their features' constants: covariates compared as they are, by what all series differ."""
+    spreads = {name: value for name, value in tensors.items() if name.endswith(".statistics.spread_K")}
+    own = {name.replace(".spread_K", ".own_spread_K"): value.clone() for name, value in spreads.items()}
+    return own | {name.replace(".spread_K", ".floor_K"): torch.zeros_like(value) for name, value in spreads.items()}
 
 
 def _plain(forecaster: Forecaster) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from models import losses
 from models.covariates import FeatureStatistics
 from models.features import Features, compute_features
 from models.networks.network import Network, Output
+from models.panel import Floats
 from models.placement import CPU, Placement, compiled
 from models.sampling import WindowSampler
 from models.windows import Windows, WindowSource, sells_whole_units
@@ -31,6 +32,12 @@ LESSON_SHARE = 0.5
 """Of a student's loss: what it is apart from its teacher, against what it is apart from the sales."""
 FULL_SEASONS = 700
 """Days of history from which on the day of the year is a feature: with one year it is only a name for the days seen."""
+MOST_FITTED_SERIES = 4000
+"""Series whose covariates say what is usual: of more, every second, third, … one, since the logarithms of all need memory."""
+LEAST_SHARE = 0.1
+"""An amount compared by its logarithm counts as at least this share of the least ever seen: a price of zero has no logarithm."""
+LEAST_OWN_SPREAD = 0.02
+"""A series departs from its own usual value by at least this share of what all series differ: noise is no news."""
 LARGEST_TARGET = 100.0
 """A day of more than so many times the usual is learned as that many: an absurd row must not rule a step."""
 
@@ -217,12 +224,8 @@ def fit_statistics(
     rng: np.random.Generator,
 ) -> None:
     """Fit the constants of the features on days before `end`: usual scale, usual covariates, whether a year is known."""
-    columns = [values[:, :end] for values in (*source.known, *source.past)]
-    for k, values in enumerate(columns):
-        seen = values[np.isfinite(values)].astype(np.float64)
-        if seen.size:
-            statistics.centre_K[k] = float(seen.mean())
-            statistics.spread_K[k] = max(float(seen.std()), 1e-6)
+    for k, values in enumerate((*source.known, *source.past)):
+        _fit_amount(statistics, k, values[:: len(values) // MOST_FITTED_SERIES + 1, :end])
     quantity = source.quantity_ST[:, :end]
     positive = quantity[quantity > 0]
     if positive.size:
@@ -239,6 +242,26 @@ def fit_statistics(
         statistics.log_scale_centre.copy_(log_scale_B[sound_B].mean())
         statistics.log_scale_spread.copy_(log_scale_B[sound_B].std().clamp(min=0.1))
         statistics.error_mean.copy_(error_B[sound_B].mean().clamp(min=1e-6))
+
+
+def _fit_amount(statistics: FeatureStatistics, k: int, values_ST: Floats) -> None:
+    """The usual value of one covariate, and how far it departs from it; as logarithms where it is never zero or less."""
+    seen_ST = np.isfinite(values_ST)
+    if not seen_ST.any():
+        return
+    least = float(values_ST[seen_ST].min())
+    plain_ST = values_ST.astype(np.float64)
+    if least > 0:
+        statistics.floor_K[k] = LEAST_SHARE * least
+        plain_ST = np.log(plain_ST)
+    seen = plain_ST[seen_ST]
+    statistics.centre_K[k] = float(seen.mean())
+    spread = max(float(seen.std()), 1e-6)
+    statistics.spread_K[k] = statistics.own_spread_K[k] = spread
+    if least > 0:
+        own_S = np.nansum(plain_ST, axis=1) / np.maximum(seen_ST.sum(axis=1), 1)
+        departs = (plain_ST - own_S[:, None])[seen_ST]
+        statistics.own_spread_K[k] = max(float(departs.std()), LEAST_OWN_SPREAD * spread)
 
 
 def _groups(network: Network) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ import holidays
 import numpy as np
 from numpy.typing import NDArray
 
-from models.panel import Floats, Panel
+from models.panel import Floats, Panel, widened
 
 HOLIDAYS = ("holiday", "before_holiday", "after_holiday")
 """1 on a holiday; and falling from 1 on the day before (after) the nearest one to 1/7 a week before (after) it, then 0."""
@@ -55,14 +55,14 @@ def with_holidays(
     All known covariates reach equally far afterwards. One place for all series costs the memory of one series.
     """
     width = max([panel.days + ahead, *(values.shape[1] for values in panel.known.values())])
-    known = {name: _widened(values, width) for name, values in panel.known.items()}
+    known = {name: widened(values, width) for name, values in panel.known.items()}
     told = {name: known.pop(name, None) for name in names}
     past = {name: values for name, values in panel.past.items() if name not in names}
     for name in names:
         days_SP = _days(places, name, panel.start, width)
         given_SP = told[name]
         if given_SP is None and name in panel.past:
-            given_SP = _widened(panel.past[name], width)
+            given_SP = widened(panel.past[name], width)
         known[name] = days_SP if given_SP is None else np.where(np.isnan(given_SP), days_SP, given_SP)
     return replace(panel, known=known, past=past)
 
@@ -78,14 +78,6 @@ def _days(places: Sequence[Place | None], name: str, start: np.datetime64, width
     number = {place: i for i, place in enumerate(distinct)}
     out_SP: Floats = np.stack(of_place)[[number[place] for place in places]]
     return out_SP
-
-
-def _widened(values: Floats, width: int) -> Floats:
-    if values.shape[1] == width:
-        return values
-    out = np.full((len(values), width), np.nan, np.float32)
-    out[:, : values.shape[1]] = values
-    return out
 
 
 @lru_cache(maxsize=256)

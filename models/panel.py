@@ -123,6 +123,15 @@ class Panel:
         return digest.hexdigest()
 
 
+def widened(values_SP: Floats, width: int) -> Floats:
+    """The values of a known covariate over so many days, NaN on those that it did not reach."""
+    if values_SP.shape[1] == width:
+        return values_SP
+    out_SP = np.full((len(values_SP), width), np.nan, np.float32)
+    out_SP[:, : values_SP.shape[1]] = values_SP
+    return out_SP
+
+
 def panel_from_columns(
     series_N: ArrayLike,
     day_N: ArrayLike,

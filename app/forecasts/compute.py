@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.forecasts.store import Stored
 from app.sales.panel import Context
+from models.ages import AGE
 from models.fallback import fallback
 from models.forecast import Forecast
 from models.forecaster import Forecaster
@@ -71,12 +72,12 @@ def _may_answer(context: Context, forecaster: Forecaster | None) -> NDArray[np.b
 def _missing(context: Context, forecaster: Forecaster) -> list[dict[str, int]]:
     """For each series, by name of a covariate, the first day ahead whose value is not known: a network takes the usual one.
 
-    The ramps around holidays are known when holidays are, so they are not named.
+    The ramps around holidays are known when holidays are, so they are not named; nor is an item's age, which nobody has to tell.
     """
     count = len(context.series_ids)
     missing: list[dict[str, int]] = [{} for _ in range(count)]
     for name in forecaster.known:
-        if name in HOLIDAYS[1:]:
+        if name in (*HOLIDAYS[1:], AGE):
             continue
         ahead_SH = take_days(context.panel.known[name], np.arange(count), context.cutoff_S + 1, forecaster.horizon)
         open_SH = np.isnan(ahead_SH)

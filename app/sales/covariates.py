@@ -8,6 +8,7 @@ Shapes: S series, P days (past and ahead).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import asyncpg
 import numpy as np
@@ -18,6 +19,9 @@ from app.database.copy import Kind, copy_out, int_array, text_literal
 Floats = NDArray[np.float32]
 BUILT_IN = ("price", "promo", "open", "event")
 MOST_COVARIATES = 50
+MOST_EVENTS = 20
+EVENT = "event="
+"""How the flag of one event begins: `event=Easter` is 1 on the days of that name."""
 
 # From general to specific, so that what is written later wins. `code` is one series that stands for all it speaks of.
 _LEVELS = (
@@ -38,14 +42,30 @@ class Places:
 
 
 async def covariate_names(driver: asyncpg.Connection) -> list[str]:
-    """The names in the calendar's `covariates`, the 50 most frequent, sorted."""
+    """The names in the calendar's `covariates`, the 50 most frequent, sorted. One that begins as an event's flag is not heard."""
     rows = await driver.fetch(
         "SELECT name FROM calendar, jsonb_object_keys(covariates) AS name WHERE covariates <> '{}'"
-        " AND name <> ALL($2::text[]) GROUP BY name ORDER BY count(*) DESC, name LIMIT $1",
+        " AND name <> ALL($2::text[]) AND NOT starts_with(name, $3)"
+        " GROUP BY name ORDER BY count(*) DESC, name LIMIT $1",
         MOST_COVARIATES,
         [*BUILT_IN, "in_stock"],
+        EVENT,
     )
     return sorted(row["name"] for row in rows)
+
+
+async def event_flags(driver: asyncpg.Connection, last_day: date) -> list[str]:
+    """Flags of the calendar's events, the 20 on most days, sorted: those that have been by `last_day` and come more than once.
+
+    Of one that has not been yet nothing can be learned; what comes once only is one of all events (`event`).
+    """
+    rows = await driver.fetch(
+        "SELECT event FROM calendar WHERE event IS NOT NULL GROUP BY event"
+        " HAVING count(DISTINCT date) > 1 AND min(date) <= $2 ORDER BY count(DISTINCT date) DESC, event LIMIT $1",
+        MOST_EVENTS,
+        last_day,
+    )
+    return sorted(EVENT + row["event"] for row in rows)
 
 
 async def calendar_values(
@@ -53,7 +73,8 @@ async def calendar_values(
 ) -> dict[str, Floats]:
     """price, promo, open, event and the covariates `names` of `days` days from `first`; S x P, NaN where nothing is said.
 
-    `event` is 1 where the calendar names one, `open` 1 or 0 where it says so.
+    `event` is 1 where the calendar names one, a name such as `event=Easter` 1 where it is this one and 0 where it is another;
+    `open` is 1 or 0 where it says so.
     """
     columns = [*BUILT_IN, *names]
     found = {name: np.full((len(places.ids), days), np.nan, np.float32) for name in columns}
@@ -71,6 +92,11 @@ async def calendar_values(
                 said = part[~np.isnan(values_N[part])]
                 found[name][series[:, np.newaxis], day_N[said] - first] = single(values_N[said])
     return found
+
+
+def tells_events(name: str) -> bool:
+    """Whether a covariate is `event`, or the flag of one by name."""
+    return name == "event" or name.startswith(EVENT)
 
 
 def hold(known: dict[str, Floats]) -> None:
@@ -94,17 +120,12 @@ def single(values: NDArray[np.float64]) -> Floats:
 
 
 def _query(places: Places, first: int, days: int, names: Sequence[str]) -> str:
-    numbers = [
-        f"coalesce(CASE jsonb_typeof(c.covariates -> {literal}) WHEN 'number'"
-        f" THEN (c.covariates ->> {literal})::float8 END, 'NaN')"
-        for literal in map(text_literal, names)
-    ]
     values = [
         "coalesce(c.price, 'NaN')",
         "coalesce(c.promo, 'NaN')",
         "coalesce(c.open::int::float8, 'NaN')",
         "CASE WHEN c.event IS NULL THEN 'NaN' ELSE 1::float8 END",
-        *numbers,
+        *map(_value_of, names),
     ]
     between = f"c.date BETWEEN DATE '1970-01-01' + {first} AND DATE '1970-01-01' + {first + days - 1}"
     parts = [
@@ -113,6 +134,15 @@ def _query(places: Places, first: int, days: int, names: Sequence[str]) -> str:
     ]
     wanted = f"SELECT id, sku, location FROM series WHERE id = ANY({int_array(places.ids)})"
     return f"WITH wanted AS MATERIALIZED ({wanted}) {' UNION ALL '.join(parts)}"
+
+
+def _value_of(name: str) -> str:
+    """What a calendar row `c` says of a covariate by name, or of the flag of an event."""
+    if name.startswith(EVENT):
+        return f"coalesce((c.event = {text_literal(name.removeprefix(EVENT))})::int::float8, 'NaN')"
+    literal = text_literal(name)
+    number = f"(c.covariates ->> {literal})::float8"
+    return f"coalesce(CASE jsonb_typeof(c.covariates -> {literal}) WHEN 'number' THEN {number} END, 'NaN')"
 
 
 def _spoken_of(places: Places) -> list[dict[int, NDArray[np.int64]]]:

@@ -22,10 +22,21 @@ from app.database.copy import Kind, copy_out, int_array
 from app.database.engine import begun
 from app.database.engine import driver as driver_of
 from app.sales.attributes import as_static, attributes_of, read_attributes
-from app.sales.covariates import BUILT_IN, Floats, Places, calendar_values, covariate_names, hold, single
+from app.sales.covariates import (
+    BUILT_IN,
+    Floats,
+    Places,
+    calendar_values,
+    covariate_names,
+    event_flags,
+    hold,
+    single,
+    tells_events,
+)
 from app.sales.places import COLUMNS as PLACE_COLUMNS
 from app.sales.places import JOINS as PLACE_JOINS
 from app.sales.places import place_of_row
+from models.ages import AGE, with_ages
 from models.holidays import HOLIDAYS, with_holidays
 from models.panel import Panel, panel_from_columns
 
@@ -84,7 +95,8 @@ async def read_panel(
     """All sales, or those of some series or from a day on; None when there are none. Give it a snapshot's connection.
 
     Stray days long before all others (`first_day_of_use`) and covariates that nobody has ever given are left out. Known ahead
-    are open, event, holidays where any location has a country, and whatever else the calendar gives a value after the last day
+    are open, event and its names, holidays where any location has a country, age where any item has a day of
+    launch, and whatever else the calendar gives a value after the last day
     of sales (price and promo too: a price that only sales rows tell is known when the sale is). All others are past ones.
     """
     driver = await begun(connection)
@@ -116,14 +128,16 @@ async def read_panel(
         ahead=ahead,
     )
     if calendar_revision:
-        names = await covariate_names(driver)
-        said = await calendar_values(driver, _places(kept), first, panel.days + ahead, names=names)
-        panel = _with_calendar(panel, said, names)
+        names, flags = await covariate_names(driver), await event_flags(driver, _day(last))
+        said = await calendar_values(driver, _places(kept), first, panel.days + ahead, names=[*names, *flags])
+        panel = _with_calendar(panel, said, names, flags)
         attributes = await read_attributes(driver)
         panel = replace(panel, static=as_static([attributes.get(sku, {}) for sku in panel.skus]))
-    places = [place_of_row(row) for row in kept]
+    places, launched_S = [place_of_row(row) for row in kept], _launched(kept)
     if any(places):
         panel = with_holidays(panel, places, ahead=ahead)
+    if not np.isnat(launched_S).all():
+        panel = with_ages(panel, launched_S, ahead=ahead)
     revisions = np.array([row["revision"] for row in kept], np.int64)
     return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision, stray)
 
@@ -166,8 +180,8 @@ async def read_context(
     driver = await driver_of(connection)
     rows = await driver.fetch(
         "SELECT s.id, s.sku, s.location, s.revision, s.last_day, i.category, i.brand, i.attributes::text AS attributes,"
-        f" {PLACE_COLUMNS}, r.value AS calendar_revision FROM series s LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS}"
-        " WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
+        f" {PLACE_COLUMNS}, i.launched_on, r.value AS calendar_revision FROM series s"
+        f" LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS} WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
         series_ids,
     )
     if not rows:
@@ -194,11 +208,14 @@ async def read_context(
         names = [name for name in (*known, *past) if name not in (*BUILT_IN, "in_stock")]
         said = await calendar_values(driver, _places(rows), first, width + ahead, names=names)
     else:
-        said = {name: np.full((len(rows), width + ahead), np.nan, np.float32) for name in ("open", "event")}
+        unsaid = ("open", *filter(tells_events, known))
+        said = {name: np.full((len(rows), width + ahead), np.nan, np.float32) for name in unsaid}
     _merge(panel, said)
     holidays = [name for name in HOLIDAYS if name in known]
     if holidays:
         panel = with_holidays(panel, [place_of_row(row) for row in rows], names=holidays, ahead=ahead)
+    if AGE in known:
+        panel = with_ages(panel, _launched(rows), ahead=ahead)
     return Context(
         ids.tolist(),
         [row["revision"] for row in rows],
@@ -211,7 +228,8 @@ async def read_context(
 
 async def _series(driver: asyncpg.Connection, ids: Sequence[int] | None) -> list[asyncpg.Record]:
     rows: list[asyncpg.Record] = await driver.fetch(
-        f"SELECT s.id, s.sku, s.location, s.revision, {PLACE_COLUMNS} FROM series s {PLACE_JOINS}"
+        f"SELECT s.id, s.sku, s.location, s.revision, i.launched_on, {PLACE_COLUMNS}"
+        f" FROM series s LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS}"
         " WHERE $1::int[] IS NULL OR s.id = ANY($1) ORDER BY s.id",
         ids,
     )
@@ -244,9 +262,9 @@ async def _newest(driver: asyncpg.Connection, ids: NDArray[np.int64], days: int)
     return await copy_out(driver, newest.format(days=int(days), ids=f"= ANY({int_array(ids)})"), kinds)
 
 
-def _with_calendar(panel: Panel, said: dict[str, Floats], names: Sequence[str]) -> Panel:
+def _with_calendar(panel: Panel, said: dict[str, Floats], names: Sequence[str], flags: Sequence[str]) -> Panel:
     """The panel with what the calendar says; covariates that it never mentions stay out."""
-    for name in ("open", "event"):
+    for name in ("open", "event", *flags):
         if _any(said[name]):
             panel.known[name] = np.full(said[name].shape, np.nan, np.float32)
     for name in ("price", "promo", *names):
@@ -264,14 +282,20 @@ def _merge(panel: Panel, said: dict[str, Floats]) -> None:
     """Fill what sales rows left open with what the calendar says. A day is open, and without event, unless it says otherwise."""
     if "open" in panel.known:
         said["open"] = np.nan_to_num(said["open"], nan=1.0)
-    if "event" in panel.known:
-        said["event"] = np.nan_to_num(said["event"], nan=0.0)
+    for name in panel.known:
+        if tells_events(name):
+            said[name] = np.nan_to_num(said[name], nan=0.0)
     for covariates in (panel.known, panel.past):
         for name, values in covariates.items():
             if name in said:
                 open_ = np.isnan(values)
                 values[open_] = said[name][:, : values.shape[1]][open_]
     hold(panel.known)
+
+
+def _launched(rows: Sequence[asyncpg.Record]) -> NDArray[np.datetime64]:
+    """The day on which each row's item was launched, NaT where nobody has said so."""
+    return np.array([row["launched_on"] for row in rows], "datetime64[D]")
 
 
 def _places(rows: Sequence[asyncpg.Record]) -> Places:

@@ -83,7 +83,9 @@ def test_the_better_member_gets_more_weight_but_not_all() -> None:
 def test_climatology_takes_over_where_it_is_right_and_stays_out_where_it_is_wrong() -> None:
     y = np.full((40, HORIZON), 4.0, np.float32)
     weight = np.ones(40, np.float32)
-    assert learn(flat(9.0, windows=40, memory=4.0), y, weight).climatology_K.sum() == 1.0
+    own = np.arange(1, 41, dtype=np.float32)[:, None]
+    usual = replace(flat(9.0, windows=40), memory_BL=np.broadcast_to(own, (40, MEMORY)).copy())
+    assert learn(usual, np.broadcast_to(own, y.shape), weight).climatology_K.sum() == 1.0
     assert learn(flat(4.0, windows=40, memory=400.0), y, weight).climatology_K.sum() == 0.0
 
 
@@ -164,6 +166,29 @@ def test_the_head_is_the_one_that_is_right_about_the_days_seen() -> None:
     assert np.array_equal(combine(kilos, Adjustment(np.ones(1), counts=1.0))[1], right[0])
 
 
+def test_the_point_head_is_taken_where_quantiles_are_off_and_its_mean_is_right() -> None:
+    """Sales a fifth of the level about the mean, whatever the level: what is left over is known to all series."""
+    windows = 3000
+    level = np.exp(np.random.default_rng(3).normal(3, 1, (windows, 1))).astype(np.float32) + 0.25
+    memory = np.broadcast_to(level, (windows, MEMORY)).copy()
+    y = level * np.random.default_rng(4).normal(1, 0.2, (windows, HORIZON)).astype(np.float32)
+    mean = np.broadcast_to(level[None], (1, windows, HORIZON)).astype(np.float32)
+    right = level[:, :, None] * normal(1, 0.2, windows)
+    weight = np.ones(windows, np.float32)
+    found = learn(Mixture(mean, np.ones_like(mean), 1.5 * right[None], memory), y, weight)
+    assert (found.point, found.counts) == (1.0, 0.0) and found.left_over_GQ is not None
+    np.testing.assert_allclose(found.left_over_GQ[0], normal(0, 0.2, 1)[0, 0], atol=0.01)
+    assert (found.left_over_GQ[1:] == 0).all()  # days beyond the horizon
+    _, quantiles = combine(
+        Mixture(mean, np.ones_like(mean), 1.5 * right[None], memory), replace(found, climatology_K=by_weekday(0))
+    )
+    np.testing.assert_allclose(quantiles, right, rtol=0.03, atol=0.01)
+    again = Adjustment.from_dict(found.as_dict())
+    assert again.point == 1.0 and np.array_equal(again.left_over_GQ, found.left_over_GQ)
+    kept = learn(Mixture(mean, np.ones_like(mean), right[None], memory), y, weight)
+    assert kept.point == 0.0 and kept.left_over_GQ is None
+
+
 def test_levels_that_are_too_narrow_are_spread() -> None:
     """Quantiles at half the true spread: what is called 0.8 must be read at the normal's 2 x 0.8416, 0.954, and is by half, for
     21,000 days are as many as those that say it is right; and the loss falls."""
@@ -173,7 +198,7 @@ def test_levels_that_are_too_narrow_are_spread() -> None:
     memory = np.full((windows, MEMORY), 100.5, np.float32)
     mean = np.full((1, windows, HORIZON), 100, np.float32)
     mixture = Mixture(mean, np.ones_like(mean), narrow[None], memory)
-    found = learn(mixture, y, np.ones(windows, np.float32))
+    found = learn(mixture, y, np.ones(windows, np.float32), point_shares=(0.0,))
     assert found.levels_NGQ is not None
     finished = finish(combine(mixture, found)[1], memory, found)
     believed = windows * HORIZON / (windows * HORIZON + CALIBRATION_PRIOR)

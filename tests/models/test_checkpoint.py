@@ -43,13 +43,32 @@ def test_forecasts_are_identical_to_the_bit_after_a_round_trip(architecture: str
     assert serialise(after) == (weights, description)
 
 
+def without_logarithms(weights: bytes) -> bytes:
+    """Weights as they were before amounts were compared by their logarithms."""
+    new = ("statistics.own_spread_K", "statistics.floor_K")
+    return save({name: tensor for name, tensor in load(weights).items() if not name.endswith(new)})
+
+
+def test_a_version_from_before_logarithms_compares_amounts_as_it_did() -> None:
+    panel = make_panel()
+    price = np.random.default_rng(1).normal(0, 1, panel.quantity_ST.shape).astype(np.float32)  # no logarithm of these
+    panel = replace(panel, past={"price": price})
+    trained = train(panel, small("mlp", epochs=1, past=("price",))).forecaster
+    weights, description = serialise(trained)
+    old = deserialise(without_logarithms(weights), description | {"format": 4})
+    np.testing.assert_array_equal(predict(old, panel, 159).mean_SH, predict(trained, panel, 159).mean_SH)
+    with pytest.raises(CheckpointError, match="4 tensors differ"):
+        deserialise(without_logarithms(weights), description)
+
+
 def test_a_version_from_before_sums_had_levels_and_climatology_kinds_is_read() -> None:
     weights, description = serialise(train(make_panel(), small("mlp", epochs=1)).forecaster)
-    assert description["format"] == 4
+    weights = without_logarithms(weights)
+    assert description["format"] == 5
     old = json.loads(json.dumps(description)) | {"format": 3}
     for part in ("model", "twin"):
         del old[part]["levels_of_sums"]
-        for name in ("evidence", "evidence_until", "area"):
+        for name in ("evidence", "evidence_until", "area", "point", "left_over"):
             del old[part]["adjustment"][name]
         old[part]["adjustment"]["climatology"] = 0.2
     after = deserialise(weights, old)

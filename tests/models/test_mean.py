@@ -150,7 +150,7 @@ def test_a_mean_that_is_right_stays_where_the_quantiles_are_not() -> None:
     knows_nothing = np.full((windows, HORIZON, len(LEVELS)), 1.0, np.float32)
     knows_nothing[..., 0] = 0.0
     mixture = spread(0.3, knows_nothing, memory=varied(windows, 30))
-    found = learn(mixture, y, np.ones(windows, np.float32), counts_shares=(0.0,))
+    found = learn(mixture, y, np.ones(windows, np.float32), counts_shares=(0.0,), point_shares=(0.0,))
     assert found.area == 0.0 and not found.climatology_K.any()
     np.testing.assert_allclose(answer(mixture, found)[0], 0.3, rtol=0.02)
 
@@ -174,6 +174,8 @@ def test_an_adjustment_from_before_the_area_answers_as_it_did() -> None:
         "evidence": None,
         "evidence_until": None,
         "area": 0.0,
+        "point": 0.0,
+        "left_over": None,
     }
     new = replace(loaded, area=0.75)
     assert Adjustment.from_dict(new.as_dict()).area == 0.75

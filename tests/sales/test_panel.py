@@ -126,6 +126,44 @@ async def test_the_more_specific_calendar_row_wins_and_a_days_own_price_wins_ove
     assert same(panel.known["event"], [[0, 0, 1]] * 4)
 
 
+async def test_events_that_come_again_are_told_by_name(client: httpx.AsyncClient, database: Database) -> None:
+    await post(client, *(("A", place, f"2026-01-{day:02}", 1) for place in ("S1", "S2") for day in (5, 6, 7)))
+    await calendar(
+        database,
+        {"date": "2026-01-05", "event": "market day"},
+        {"date": "2026-01-06", "event": "fair"},
+        {"date": "2026-01-08", "event": "market day"},
+        {"date": "2026-01-08", "location": "S2", "event": "fair"},
+        {"date": "2026-01-09", "event": "jubilee"},
+        {"date": "2026-01-10", "event": "jubilee"},
+        {"date": "2026-01-07", "event": "once only", "covariates": '{"event=market day": 1}'},
+    )
+    data = await panel_of(database, ahead=3)
+    known = data.panel.known
+    assert sorted(known) == ["event", "event=fair", "event=market day"]
+    assert same(known["event"], [[1, 1, 1, 1, 1, 1]] * 2)
+    assert same(known["event=market day"], [[1, 0, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0]])
+    assert same(known["event=fair"], [[0, 1, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0]])
+    asked = ("event=fair", "event", "event=never told")
+    context = await context_of(database, data.series_ids.tolist(), days=2, ahead=2, known=asked)
+    assert same(context.panel.known["event=fair"], [[1, 0, 0, 0], [1, 0, 1, 0]])
+    assert same(context.panel.known["event=never told"], [[0, 0, 0, 0]] * 2)
+
+
+async def test_an_items_age_is_told_where_its_launch_is_known(client: httpx.AsyncClient, database: Database) -> None:
+    await post(client, *((sku, "", f"2026-01-{day:02}", 1) for sku in ("A", "B", "C") for day in (5, 6)))
+    assert (await panel_of(database)).panel.known == {}
+    told = [{"sku": "A", "launched_on": "2025-12-27"}, {"sku": "B", "launched_on": "2026-01-06"}, {"sku": "C"}]
+    assert (await client.put("/v1/items", json={"items": told})).status_code == 200
+    data = await panel_of(database, ahead=2)
+    ages = [[10, 11, 12, 13], [1, 1, 2, 3], [NAN, NAN, NAN, NAN]]
+    assert same(data.panel.known["age"], ages)
+    ids = data.series_ids.tolist()
+    assert same((await context_of(database, ids, days=2, ahead=2, known=("age",))).panel.known["age"], ages)
+    await calendar(database, {"date": "2026-01-08", "covariates": '{"age": 40}'})
+    assert same((await panel_of(database, ahead=2)).panel.known["age"][:, 3], [40, 40, 40])
+
+
 async def test_a_day_is_open_unless_the_calendar_closes_it(client: httpx.AsyncClient, database: Database) -> None:
     await post(client, ("A", "S1", "2026-01-05", 1), ("A", "S2", "2026-01-06", 1))
     await calendar(
