@@ -189,6 +189,16 @@ def test_series_are_repeated_under_new_names_with_all_that_is_known_of_them(
         run(data, out, "--series", "0")
 
 
+def test_a_day_of_launch_is_told_as_an_age_and_not_as_an_attribute(data: Path) -> None:
+    frame = pd.read_parquet(data)
+    frame["launched_on"] = np.where(frame["sku"] == "sku-2", None, "2025-01-03")
+    frame.to_parquet(data)
+    panel, known, _ = accuracy.read_panel(data, "static:launched_on,known:event")
+    assert known == ("event=first", "age") and panel.static == {}
+    assert panel.known["age"][:2, :5].tolist() == [[1, 1, 1, 2, 3]] * 2
+    assert np.isnan(panel.known["age"][2]).all()
+
+
 def test_holidays_of_a_country_are_known_covariates_of_all_series(data: Path) -> None:
     panel, known, past = accuracy.read_panel(data, "known:event,past:rain", country="IT")
     assert known == ("event=first", "holiday", "before_holiday", "after_holiday")
