@@ -35,6 +35,9 @@ class WindowSampler:
         low_S = np.maximum(first_S + FEWEST_SEEN_DAYS - 1, first)
         high_S = np.minimum(last_S - 1, end - 1 - (horizon if whole else 1))
         usable = np.flatnonzero(low_S <= high_S)
+        lacking_S = np.where(any_S, low_S - high_S, FEWEST_SEEN_DAYS + horizon)
+        self.missing = max(int(lacking_S.min(initial=FEWEST_SEEN_DAYS + horizon)), 0)
+        """How many more days the series that lacks the fewest needs to have a window; 0 where one has."""
         self.series = usable
         age_T = np.arange(end, 0, -1)
         self.mass_T = np.concatenate([[0.0], np.cumsum(0.5 ** (age_T / HALF_LIFE_DAYS))])

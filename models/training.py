@@ -198,8 +198,8 @@ def training_windows(panel: Panel, *, horizon: int, end: int) -> WindowSampler:
         split = panel.start + np.timedelta64(end, "D")
         raise NotEnoughHistory(
             f"No series has 14 days of history followed by a horizon of {horizon} days from {panel.start}, the first "
-            f"day there is, to {split}, the split; more days or a shorter horizon are needed. If that first day is a "
-            "mistake, delete its sales."
+            f"day there is, to {split}, the split; the one that lacks the fewest lacks {sampler.missing}. More days or a "
+            "shorter horizon are needed. If that first day is a mistake, delete its sales."
         )
     return sampler
 

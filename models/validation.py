@@ -38,8 +38,9 @@ def validation_pairs(panel: Panel, held_out: HeldOut, horizon: int, rng: np.rand
     if not usable.size:
         split = panel.start + np.timedelta64(held_out.split, "D")
         raise NotEnoughHistory(
-            f"No series has days on both sides of {split}, the validation split: all end before it or begin with it or later. If "
-            "older and newer sales have nothing to do with each other, delete one of them."
+            f"No series has days on both sides of {split}, the validation split: all end before it or begin with it or later, so "
+            "one day of one series is missing on the other side. If older and newer sales have nothing to do with each other, "
+            "delete one of them."
         )
     days = newest - oldest + 1
     count = min(VALIDATION_WINDOWS, max(MOST_VALIDATION_DAYS // horizon, 1), len(usable) * days)

@@ -119,7 +119,10 @@ def test_a_panel_without_any_day_is_refused() -> None:
 def test_series_that_never_overlap_the_held_out_days_are_refused_with_a_sentence() -> None:
     quantity = np.full((2, 200), np.nan, np.float32)
     quantity[0, :100], quantity[1, 190:] = 3, 3
-    with pytest.raises(NotEnoughHistory, match=r"both sides of 2025-06-10, the validation split.*delete one of them"):
+    with pytest.raises(
+        NotEnoughHistory,
+        match=r"both sides of 2025-06-10, the validation split.*one day of one series is missing.*delete one of them",
+    ):
         train(Panel(["a", "b"], ["", ""], START, quantity), small())
 
 
@@ -127,7 +130,8 @@ def test_one_day_long_before_all_others_is_named_when_it_leaves_nothing_to_train
     quantity = np.full((2, 2000), np.nan, np.float32)
     quantity[0, 0], quantity[1, -150:] = 1, 3
     with pytest.raises(
-        NotEnoughHistory, match=r"from 2025-01-01, the first day there is, to 2029-05-20, the split.*delete its"
+        NotEnoughHistory,
+        match=r"from 2025-01-01, the first day there is, to 2029-05-20, the split; the one .* lacks 14\..*delete its",
     ):
         train(Panel(["a", "b"], ["", ""], START, quantity), small())
 
