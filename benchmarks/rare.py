@@ -29,7 +29,7 @@ from benchmarks.accuracy import forecast_at, read_panel, seen, settings_of
 from benchmarks.newcomers import attributes_of_items
 from benchmarks.pooled import Pooled, rounded, truth_of
 from benchmarks.runs import machine
-from benchmarks.successors import YEAR, Hidden, joined, score_look_alikes, score_relaunch, sold_before
+from benchmarks.successors import YEAR, Alike, joined, score_look_alikes, score_relaunch, sold_before
 from benchmarks.weekly import score_sums, sums
 from models.dependence import usual_dependence
 from models.evaluation import SCORED_LEVELS, average, window_cutoffs
@@ -101,19 +101,18 @@ def trained(config: TrainingConfig, panel: Panel) -> Forecaster:
 
 def replaces(panel: Panel, cutoffs: list[int], training: Training, rng: np.random.Generator, *, folds: int) -> Results:
     """Relaunches by one network that knows the old names; look-alikes, where items have attributes, fold by fold."""
-    pooled = Pooled()
+    pooled, names = Pooled(), attributes_of_items(panel)
     forecaster = training(seen(panel, cutoffs[0]))
     for cutoff in cutoffs:
-        score_relaunch(pooled, forecaster, panel, cutoff, OWN_DAYS)
-    names = attributes_of_items(panel)
+        score_relaunch(pooled, forecaster, panel, cutoff, names=names, own_days=OWN_DAYS)
     skus = rng.permutation(sorted(set(panel.skus)))
     for fold in range(folds if names else 0):
         hidden_skus = set(skus[fold::folds].tolist())
         is_new = np.array([sku in hidden_skus for sku in panel.skus])
-        hidden = Hidden(panel.rows(np.flatnonzero(is_new)), panel.rows(np.flatnonzero(~is_new)), names)
-        forecaster = training(seen(hidden.there, cutoffs[0]))
+        new, there = panel.rows(np.flatnonzero(is_new)), panel.rows(np.flatnonzero(~is_new))
+        forecaster = training(seen(there, cutoffs[0]))
         for cutoff in cutoffs:
-            score_look_alikes(pooled, forecaster, hidden, cutoff, OWN_DAYS)
+            score_look_alikes(pooled, forecaster, new, Alike(forecaster, there, cutoff, names), own_days=OWN_DAYS)
     return pooled.scores()
 
 

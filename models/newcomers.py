@@ -1,7 +1,8 @@
 """Forecasts of series without a past of their own: from the one they replace, or from their siblings.
 
-A sibling is a series of another item that shares attributes. The newcomer gets the mixture of its siblings' distributions, the
-more alike the heavier, times what first weeks sold beside siblings before; its own days pull each sibling to their level.
+The one replaced is believed as far as the newcomer's own days agree with it. A sibling is a series of another item that shares
+attributes. The newcomer gets the mixture of its siblings' distributions, the more alike the heavier, times what first weeks sold
+beside siblings before; its own days pull each sibling to their level.
 
 Shapes: S siblings, H horizon, Q quantile levels, A atoms (S x Q), T days.
 """
@@ -142,6 +143,33 @@ def replacing(old: Panel, cutoff: int, *, key: tuple[str, str], static: Mapping[
         past=past,
         static={name: [value] for name, value in static.items()},
     )
+
+
+def trust_in(old: Panel, own: Panel, cutoff: int) -> float:
+    """The weight of what a newcomer replaces beside what is said of it without: 1 as long as it has no days of its own.
+
+    Less the further the level of its own days is from what the other sold in the SETTLED_DAYS before them, as with siblings: a
+    new pack sells what the old one did, and something merely similar hardly ever.
+    """
+    own_T, old_T = own.quantity_ST[0, : cutoff + 1], old.quantity_ST[0, : cutoff + 1]
+    days = np.flatnonzero(np.isfinite(own_T))
+    if not days.size:
+        return 1.0
+    before_T, told_T = old_T[: days[0]], old_T[np.isfinite(old_T)]
+    past_T = before_T[np.isfinite(before_T)][-SETTLED_DAYS:] if np.isfinite(before_T).any() else told_T
+    if not past_T.size:
+        return 0.0
+    level_S = np.array([past_T.mean(dtype=np.float64)])
+    return float(_closeness(level_S, OwnDays(days.size, float(own_T[days].sum(dtype=np.float64))))[0])
+
+
+def mixed(one: tuple[Floats, Floats], other: tuple[Floats, Floats], weight: float) -> tuple[Floats, Floats]:
+    """Mean (H) and quantiles (H, Q) of the mixture of two forecasts of the same days; `weight` is that of the first."""
+    if weight >= 1:
+        return one
+    weight_S = np.array([weight, 1 - weight])
+    mean_H = np.average(np.stack([one[0], other[0]]), axis=0, weights=weight_S).astype(np.float32)
+    return mean_H, _pooled(np.stack([one[1], other[1]]), weight_S)
 
 
 def _over(own_ST: Floats | None, old_ST: Floats, days: int) -> Floats:

@@ -17,6 +17,7 @@ from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.holidays import HOLIDAYS
 from models.inference import MINIMUM_DAYS, answerable, predict
+from models.newcomers import SETTLED_DAYS
 from models.panel import Panel
 from models.windows import take_days
 
@@ -61,6 +62,12 @@ def forecasts(context: Context, task: Task, generated_at: datetime) -> list[Stor
             one = _stored(context, series, task.version, _row(simple, row), generated_at=generated_at)
             found[series] = replace(one, fallback=why)
     return [found[series] for series in sorted(found)]
+
+
+def young(context: Context) -> set[int]:
+    """The series with fewer observed days than make a series settled: what they replace still tells more of them."""
+    few_S = _observed(context.panel, context.cutoff_S) < SETTLED_DAYS
+    return {context.series_ids[series] for series in np.flatnonzero(few_S).tolist()}
 
 
 def _may_answer(context: Context, forecaster: Forecaster | None) -> NDArray[np.bool_]:

@@ -59,7 +59,7 @@ class Inference:
     ) -> dict[int, Stored]:
         """Forecasts of up to BATCH series from one snapshot, stored; series that are gone or empty are left out.
 
-        `horizon` is how far simple methods must reach. Series with too few days are answered as newcomers where something is
+        `horizon` is how far simple methods must reach. Series with few days are answered as newcomers where something is
         known of their item, unless `newcomers` is False. Raises ArtifactDamaged when the version cannot be loaded.
         """
         forecaster = None if version == SIMPLE else await self.weights.of(version)
@@ -78,7 +78,7 @@ class Inference:
         task, now = Task(version, forecaster, reach), datetime.now(UTC)
         made = await self.beside(compute.forecasts, context, task, now)
         if newcomers and forecaster is not None:
-            made = await in_place_of_few_days(self, made, reach)
+            made = await in_place_of_few_days(self, made, compute.young(context), reach)
         async with self.database.transaction() as writing:
             await store.keep(writing, made)
         return {one.series_id: one for one in made}

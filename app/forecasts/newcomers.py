@@ -1,10 +1,11 @@
 """Forecasts of items without a past: by the network on the past of what they replace, else from their siblings' forecasts.
 
-Every such answer is labelled. Where neither can be had (no attributes, no siblings with a network's forecast) there is none.
+As soon as an item has days of its own, what it replaces counts by how far they agree with it. Every such answer is labelled.
+Where neither can be had (no attributes, no siblings with a network's forecast) there is none.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from app.sales.panel import Context, read_context
 from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.inference import answerable, predict
-from models.newcomers import continued, launch_factor, of_siblings, replacing
+from models.newcomers import continued, launch_factor, mixed, of_siblings, replacing, trust_in
 from models.panel import Floats
 from models.training_config import LEVELS
 from models.windows import MEMORY
@@ -38,9 +39,16 @@ async def of_unsold(inference: "Inference", sku: str, location: str, *, version:
     return await _answer(inference, newcomer, blank, reach)
 
 
-async def in_place_of_few_days(inference: "Inference", made: Sequence[Stored], reach: int) -> list[Stored]:
-    """The same forecasts, those that a simple method made of too few days answered as newcomers where that is possible."""
-    short = {one.series_id: one for one in made if (one.fallback or {}).get("reason") == "too_little_history"}
+async def in_place_of_few_days(
+    inference: "Inference", made: Sequence[Stored], young: Collection[int], reach: int
+) -> list[Stored]:
+    """The same forecasts, those of too few days answered as newcomers where that is possible.
+
+    Too few are fewer than a network needs. Of the series `young`, for which a network answered from few days, those that replace
+    another are answered with its past as well.
+    """
+    by_network = [one for one in made if one.series_id in young and one.fallback is None]
+    short = {one.series_id: one for one in [*filter(_has_too_few_days, made), *by_network]}
     if not short:
         return list(made)
     async with inference.database.reading() as connection:
@@ -48,26 +56,61 @@ async def in_place_of_few_days(inference: "Inference", made: Sequence[Stored], r
     better: dict[int, Stored] = {}
     for newcomer in newcomers:
         assert newcomer.series_id is not None
-        answer = await _answer(inference, newcomer, short[newcomer.series_id], reach)
+        blank = short[newcomer.series_id]
+        if newcomer.replaced is None and not _has_too_few_days(blank):
+            continue
+        answer = await _answer(inference, newcomer, blank, reach)
         if answer is not None:
             better[newcomer.series_id] = answer
     return [better.get(one.series_id, one) for one in made]
 
 
+def _has_too_few_days(made: Stored) -> bool:
+    return (made.fallback or {}).get("reason") == "too_little_history"
+
+
 async def _answer(inference: "Inference", newcomer: Newcomer, blank: Stored, reach: int) -> Stored | None:
+    """`blank` is what is answered without knowing of other items; empty for an item without sales."""
     forecaster = await inference.weights.of(blank.version)
-    answer = await _by_replaced(inference, forecaster, newcomer, blank)
-    if answer is None:
-        answer = await _by_siblings(inference, newcomer, blank)
-    if answer is None:
-        return None
+    spliced = await _by_replaced(inference, forecaster, newcomer, blank)
+    if spliced is not None and not newcomer.own.days:
+        return _extended(spliced.answer, reach)
+    by_network = newcomer.series_id is not None and blank.fallback is None
+    other = None if by_network else await _by_siblings(inference, newcomer, blank)
+    if spliced is None:
+        return None if other is None else _extended(other, reach)
+    beside = "they alone" if other is None else "its siblings"
+    return await _beside_the_replaced(inference, spliced, _extended(other or blank, reach), beside, reach)
+
+
+def _extended(answer: Stored, reach: int) -> Stored:
     mean_H, quantiles_HQ = continued(answer.mean_H, answer.quantiles_HQ, reach)
     return replace(answer, mean_H=mean_H, quantiles_HQ=quantiles_HQ)
 
 
+@dataclass(frozen=True)
+class _Spliced:
+    """The forecast by the past of what an item replaces, and how far its own days agree with that (0 … 1)."""
+
+    answer: Stored
+    trust: float
+
+
+async def _beside_the_replaced(
+    inference: "Inference", spliced: _Spliced, other: Stored, beside: str, reach: int
+) -> Stored:
+    """The mixture of both, the replaced one's by how far own days agree with it."""
+    answer = _extended(spliced.answer, reach)
+    one, two = (answer.mean_H, answer.quantiles_HQ), (other.mean_H, other.quantiles_HQ)
+    mean_H, quantiles_HQ = await inference.beside(mixed, one, two, spliced.trust)
+    assert answer.fallback is not None
+    detail = f"{answer.fallback['detail']} Its own days agree with that to {spliced.trust:.0%}; the rest is what {beside} say."
+    return replace(answer, mean_H=mean_H, quantiles_HQ=quantiles_HQ, fallback=answer.fallback | {"detail": detail})
+
+
 async def _by_replaced(
     inference: "Inference", forecaster: Forecaster, newcomer: Newcomer, blank: Stored
-) -> Stored | None:
+) -> _Spliced | None:
     """By the network, the replaced series' days standing in for those that the newcomer lacks."""
     if newcomer.replaced is None:
         return None
@@ -80,18 +123,20 @@ async def _by_replaced(
         )
     if context is None or old_id not in context.series_ids:
         return None
-    forecast = await inference.beside(_spliced_forecast, forecaster, context, newcomer)
-    if forecast is None or not np.isfinite(forecast.quantiles_SHQ).all():
+    found = await inference.beside(_spliced_forecast, forecaster, context, newcomer)
+    if found is None or not np.isfinite(found[0].quantiles_SHQ).all():
         return None
+    forecast, trust = found
     detail = (
         f"{_so_far(newcomer)}; forecast by version {blank.version} with the past of {old_sku!r}, which it replaces."
     )
     said = {"method": "new_item:replaces", "reason": _reason(newcomer), "detail": detail}
-    return replace(blank, mean_H=forecast.mean_SH[0], quantiles_HQ=forecast.quantiles_SHQ[0], fallback=said)
+    answer = replace(blank, mean_H=forecast.mean_SH[0], quantiles_HQ=forecast.quantiles_SHQ[0], fallback=said)
+    return _Spliced(answer, trust)
 
 
-def _spliced_forecast(forecaster: Forecaster, context: Context, newcomer: Newcomer) -> Forecast | None:
-    """The forecast of a newcomer by the past of another; None where both together have too few days."""
+def _spliced_forecast(forecaster: Forecaster, context: Context, newcomer: Newcomer) -> tuple[Forecast, float] | None:
+    """The forecast of a newcomer by the past of another and the trust in it; None where both together have too few days."""
     assert newcomer.replaced is not None
     panel = context.panel
     cutoff = panel.day_index(np.datetime64(newcomer.cutoff))
@@ -103,7 +148,7 @@ def _spliced_forecast(forecaster: Forecaster, context: Context, newcomer: Newcom
     spliced = replacing(old, cutoff, key=key, static=newcomer.attributes, own=own)
     if not answerable(spliced, cutoff).all():
         return None
-    return predict(forecaster, spliced, cutoff)
+    return predict(forecaster, spliced, cutoff), 1.0 if own is None else trust_in(old, own, cutoff)
 
 
 async def _by_siblings(inference: "Inference", newcomer: Newcomer, blank: Stored) -> Stored | None:

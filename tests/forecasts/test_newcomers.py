@@ -154,6 +154,38 @@ async def test_a_replacement_goes_on_from_the_past_of_what_it_replaces(
     assert sum(means(body)) > expected.mean_SH.sum() * 1.05
 
 
+async def test_what_is_replaced_counts_little_once_own_days_say_otherwise(shop: httpx.AsyncClient) -> None:
+    replaced = means(await forecast(shop, "T-0"))
+    await put_items(shop, {"sku": "NEW", "replaces": "T-0"}, {"sku": "TEA", "replaces": "T-0", "category": "coffee"})
+    for sku, beside in (("NEW", "they alone"), ("TEA", "its siblings")):
+        await sell(shop, sku, [90.0] * 10)
+        body = await forecast(shop, sku)
+        assert body["fallback"]["method"] == "new_item:replaces"
+        assert f"Its own days agree with that to 0%; the rest is what {beside} say." in body["fallback"]["detail"]
+        assert 10 * np.mean(replaced) < 75 < np.mean(means(body)) <= 91
+    await put_items(shop, {"sku": "SAME", "replaces": "T-0"})
+    await sell(shop, "SAME", trained_quantities(0)[-7:])
+    body = await forecast(shop, "SAME")
+    assert "agree with that to 9" in body["fallback"]["detail"] or "to 100%" in body["fallback"]["detail"]
+    assert np.mean(means(body)) == pytest.approx(np.mean(replaced), rel=0.2)
+    assert await forecast(shop, "SAME") == body  # kept
+
+
+async def test_a_series_that_replaces_another_has_its_past_until_it_is_settled(shop: httpx.AsyncClient) -> None:
+    await put_items(shop, {"sku": "NEW", "replaces": "T-2"})
+    for days in (21, 55):
+        await sell(shop, "NEW", trained_quantities(2)[-days:])
+        await sell(shop, "ALONE", trained_quantities(2)[-days:])
+        new, alone = await forecast(shop, "NEW", horizon=21), await forecast(shop, "ALONE", horizon=21)
+        assert alone["fallback"] is None
+        assert (new["fallback"]["method"], new["fallback"]["reason"]) == ("new_item:replaces", "too_little_history")
+        assert f"{days} days" in new["fallback"]["detail"]
+        assert means(new) != means(alone)
+        assert len((await forecast(shop, "NEW", horizon=60))["forecast"]) == 60
+    await sell(shop, "NEW", trained_quantities(2)[-56:])
+    assert (await forecast(shop, "NEW"))["fallback"] is None
+
+
 async def test_a_week_of_its_own_pulls_the_siblings_towards_it(shop: httpx.AsyncClient, database: Database) -> None:
     await put_items(shop, {"sku": "N-1", "category": "tea"})
     unsold = means(await forecast(shop, "N-1"))

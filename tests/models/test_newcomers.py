@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from models.forecast import Forecast
-from models.newcomers import Launch, OwnDays, continued, launch_factor, launches_of, likeness, of_siblings, replacing
+from models.newcomers import (
+    Launch,
+    OwnDays,
+    continued,
+    launch_factor,
+    launches_of,
+    likeness,
+    mixed,
+    of_siblings,
+    replacing,
+    trust_in,
+)
 from models.panel import Panel
 from models.training_config import LEVELS
 
@@ -74,6 +85,33 @@ def test_a_replaced_series_stands_in_for_the_past_and_own_days_stand_before_it()
     np.testing.assert_array_equal(found.known["promo"], [[0, 0, 0, 1, 1, 0.5, 1, 1]])
     assert found.keys == [("new", "s")] and found.static == {"brand": ["x"]}
     assert replacing(old, 3, key=("new", "s"), static={}, own=None).quantity_ST.tolist() == [[1, 2, 3, 4]]
+
+
+def test_what_is_replaced_is_believed_as_far_as_own_days_agree_with_it() -> None:
+    def one(*quantities: float) -> Panel:
+        return Panel(["x"], [""], START, np.float32([quantities]))
+
+    def own(quantity: float, days: int) -> Panel:
+        return one(*[np.nan] * (70 - days), *[quantity] * days, 999.0)
+
+    old = one(*[40.0] * 7, *[4.0] * 56, *[1.0] * 7, 999.0)  # it is sold off while the new one is there already
+    assert trust_in(old, own(np.nan, 7), 69) == 1.0  # nothing speaks against it
+    assert trust_in(old, own(4.0, 7), 69) == pytest.approx(1.0)
+    steady = one(*[4.0] * 71)
+    tenth, double, more_days = (trust_in(steady, own(q, days), 69) for q, days in ((0.4, 7), (8.0, 7), (8.0, 28)))
+    assert tenth < 0.05 < more_days < double < 1
+    late = one(*[np.nan] * 66, *[4.0] * 5)  # it began after the new one: its own days are all there is
+    assert trust_in(late, own(4.0, 7), 69) == pytest.approx(1.0)
+    assert trust_in(one(*[np.nan] * 71), own(4.0, 7), 69) == 0.0
+
+
+def test_a_mixture_of_two_is_the_one_the_other_or_between() -> None:
+    figures = [(one.mean_SH[0], one.quantiles_SHQ[0]) for one in (flat(1.0), flat(10.0))]
+    assert mixed(figures[0], figures[1], 1.0) == figures[0]
+    mean_H, quantiles_HQ = mixed(figures[0], figures[1], 0.75)
+    assert mean_H == pytest.approx([3.25] * 3)
+    np.testing.assert_allclose(quantiles_HQ, of_siblings(flat(1.0, 10.0), np.array([3.0, 1.0]))[1])
+    np.testing.assert_allclose(mixed(figures[0], figures[1], 0.0)[0], figures[1][0])
 
 
 def test_past_the_horizon_the_last_week_repeats() -> None:

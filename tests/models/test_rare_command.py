@@ -53,13 +53,15 @@ def test_everyone_is_scored_and_a_rare_series_sells_about_a_unit_a_month(
     asked = ["--data", str(data), "--covariates", "past:rain,static:kind", "--end", "2025-04-04", *QUICK]
     assert main(asked) == 0
     result = json.loads(capsys.readouterr().out)
-    own = ("fallback on own days", "network on own days")
-    alike = {f"look-alike, {days} days: {who}" for days in (0, 7, 28) for who in ("replaces", "siblings")}
-    names = alike | {f"relaunch, {days} days: replaces" for days in (0, 7, 28)}
-    names |= {f"{kind}, {days} days: {own[0]}" for kind in ("relaunch", "look-alike") for days in (7, 28)}
-    names |= {f"{kind}, 28 days: {own[1]}" for kind in ("relaunch", "look-alike")}
+    kinds = [f"{kind}, {days} days" for kind in ("relaunch", "look-alike") for days in (0, 7, 28)]
+    names = {f"{kind}: {who}" for kind in kinds for who in ("the service", "the replaced past alone", "siblings")}
+    names |= {f"{kind}: fallback on own days" for kind in kinds if " 0 " not in kind}
+    names |= {f"{kind}: network on own days" for kind in kinds if " 28 " in kind}
     names |= {"relaunch: under its old name", "relaunch: climatology of its past"}
-    assert set(result["replaces"]) == names | {"look-alike: category's weekday quantiles"}
+    replaced = result["replaces"]
+    assert set(replaced) == names | {"look-alike: category's weekday quantiles"}
+    for kind in ("relaunch", "look-alike"):  # without an own day nothing speaks against what is replaced
+        assert replaced[f"{kind}, 0 days: the service"] == replaced[f"{kind}, 0 days: the replaced past alone"]
     assert {"network, no gap", "climatology, 14 days since", "network trained with gaps, 56 days since"} < set(
         result["gap"]
     )
@@ -91,7 +93,7 @@ def test_of_a_newcomer_only_its_last_days_are_shown_and_of_a_gap_nothing() -> No
 
 def test_a_successor_has_the_others_past_its_own_days_and_nothing_after_the_cutoff() -> None:
     old, own = panel_of([[1, 2, 3, 4, 5, 6]]), replace(panel_of([[9, 9, 9, 9, 9, 9]]), skus=["new"])
-    found = successor(old, shown(own, 4, 2), 4, ["kind"])
+    found = successor(old, shown(own, 4, 2), 4)
     np.testing.assert_array_equal(found.quantity_ST, [[1, 2, 3, 9, 9]])
     both = joined([found, found])
     assert (both.skus, both.static["kind"]) == (["new", "new"], ["a", "a"])
