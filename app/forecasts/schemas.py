@@ -71,12 +71,14 @@ class Fallback(BaseModel):
     method: Method = Field(
         description="`climatology`: the series' own quantiles of the last year by weekday; `few_days`: those of the few "
         "days there are, widened; `no_history`: zeros; `former_champion`: the version that was champion before; "
-        "`new_item:replaces`: the champion, on the past of the item it replaces; `new_item:siblings`: the mixture of the "
+        "`new_item:replaces`: the champion, on the past of the item it replaces, mixed by how far its "
+        "own days agree; `new_item:siblings`: the mixture of the "
         "champion's forecasts of items that share attributes."
     )
     reason: Reason = Field(
         description="`no_champion`: no version was promoted yet; `champion_unavailable`: its weights are damaged or "
-        "gone; `too_little_history`: too few days with a known quantity; `not_finite`: the network failed on this series; "
+        "gone; `too_little_history`: too few days with a known quantity (or, "
+        "for what replaces another, fewer than 56); `not_finite`: the network failed on this series; "
         "`no_sales`: the item has none yet."
     )
     detail: str = Field(description="The same in a sentence.")
