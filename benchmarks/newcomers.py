@@ -13,14 +13,13 @@ import json
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import read_panel
-from benchmarks.runs import settings_of
+from benchmarks.runs import add_hiding_options, settings_of
 from models.evaluation import SCORED_LEVELS, window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
@@ -83,21 +82,10 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--covariates", required=True, help="known:promo,past:rain,static:brand")
-    parser.add_argument("--country")
-    parser.add_argument("--model", default="mlp")
-    parser.add_argument("--folds", type=int, default=4)
-    parser.add_argument("--windows", type=int, default=5)
+    add_hiding_options(parser)
     parser.add_argument(
         "--own", type=int, default=7, help="days of their own that the hidden series show in a second round"
     )
-    parser.add_argument(
-        "--end", required=True, help="last day used, inclusive: this is measured on earlier windows alone"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
     return parser.parse_args(argv)
 
 

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ import torch
 from benchmarks.accuracy import forecast_at, read_panel, seen, settings_of
 from benchmarks.newcomers import attributes_of_items
 from benchmarks.pooled import Pooled, rounded, truth_of
-from benchmarks.runs import machine
+from benchmarks.runs import add_hiding_options, machine
 from benchmarks.successors import YEAR, Alike, joined, score_look_alikes, score_relaunch, sold_before
 from benchmarks.weekly import score_sums, sums
 from models.dependence import usual_dependence
@@ -77,21 +76,10 @@ def main(argv: list[str]) -> int:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--covariates", default="", help="known:promo,past:rain,static:brand")
-    parser.add_argument("--country")
-    parser.add_argument("--model", default="mlp")
+    add_hiding_options(parser)
     parser.add_argument(
         "--what", nargs="+", choices=["replaces", "gap", "monthly"], default=["replaces", "gap", "monthly"]
     )
-    parser.add_argument("--folds", type=int, default=4, help="parts of the SKUs, hidden one after the other")
-    parser.add_argument("--windows", type=int, default=5)
-    parser.add_argument(
-        "--end", required=True, help="last day used, inclusive: this is measured on earlier windows alone"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
     return parser.parse_args(argv)
 
 

@@ -51,6 +51,22 @@ def add_window_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_hiding_options(parser: argparse.ArgumentParser) -> None:
+    """What commands have in common that hide SKUs or pasts, on windows before the reported ones."""
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--covariates", default="", help="known:promo,past:rain,static:brand")
+    parser.add_argument("--country", help="public holidays of all series, such as IT, or DE-BY for a part of a country")
+    parser.add_argument("--model", default="mlp")
+    parser.add_argument("--folds", type=int, default=4, help="parts of the SKUs, hidden one after the other")
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument(
+        "--end", required=True, help="last day used, inclusive: this is measured on earlier windows alone"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
+
+
 def natural(text: str, *, least: int = 0) -> int:
     """A whole number from `least` on, for argparse."""
     number = int(text)
