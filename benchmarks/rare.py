@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.accuracy import forecast_at, read_panel, seen, settings_of
+from benchmarks.accuracy import forecast_at, read_panel, seen
 from benchmarks.newcomers import attributes_of_items
 from benchmarks.pooled import Pooled, rounded, truth_of
-from benchmarks.runs import add_hiding_options, machine
+from benchmarks.runs import add_hiding_options, machine, settings_of
 from benchmarks.successors import YEAR, Alike, joined, score_look_alikes, score_relaunch, sold_before
 from benchmarks.weekly import score_sums, sums
 from models.dependence import usual_dependence
