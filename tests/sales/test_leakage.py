@@ -73,10 +73,16 @@ async def put_calendar(client: httpx.AsyncClient) -> None:
 
 
 async def put_items(client: httpx.AsyncClient) -> None:
-    """Attributes of every kind, one of them of one item only, one different for each, and one too long."""
+    """Attributes of every kind, one of them of one item only, one different for each, and one too long; one day of launch."""
     shared = {"organic": True, "litres": 1.0, "text": "long " * 50, "nested": {"a": 1}}
     items = [
-        {"sku": "A", "category": "juice", "brand": None, "attributes": shared | {"ean": 1, "season": "summer"}},
+        {
+            "sku": "A",
+            "category": "juice",
+            "brand": None,
+            "launched_on": "2025-09-01",
+            "attributes": shared | {"ean": 1, "season": "summer"},
+        },
         {"sku": "B", "category": "milk", "brand": "Alp", "attributes": shared | {"ean": 2, "litres": 1}},
         {"sku": "never sold", "category": "wine", "attributes": shared | {"vintage": "2019"}},
     ]
@@ -104,7 +110,9 @@ async def test_a_window_of_training_is_what_a_forecast_of_that_day_would_have_re
         data = await read_panel(connection)
     assert data is not None
     known, past = tuple(data.panel.known), tuple(data.panel.past)
-    assert set(known) == ({"price", "promo", "open", "event", *HOLIDAYS} if with_calendar else set())
+    assert set(known) == (
+        {"price", "promo", "open", "event", "event=fair", "age", *HOLIDAYS} if with_calendar else set()
+    )
     identities = identities_of(data.panel)
     told_of_items = {
         "category": ["juice", "milk"], "brand": ["Alp"], "attributes.organic": ["true"], "attributes.litres": ["1"],
