@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import read_panel
-from benchmarks.runs import add_hiding_options, settings_of
+from benchmarks.runs import add_hiding_options, hiding_run, settings_of
 from models.evaluation import SCORED_LEVELS, window_cutoffs
 from models.fallback import fallback
 from models.forecast import Forecast
@@ -72,8 +72,7 @@ def main(argv: list[str]) -> int:
             siblings = predict(trained.forecaster, there, cutoff)
             score(losses, new, there, siblings, cutoff, names=names, own_days=args.own)
     result = {
-        "data": args.data.name, "end": args.end, "model": args.model, "covariates": args.covariates, "folds": args.folds,
-        "windows": args.windows, "seed": args.seed, "settings": settings, "attributes": names, "own_days": args.own,
+        **hiding_run(args, settings), "attributes": names, "own_days": args.own,
         "wql": losses.wql(), "seconds": round(time.perf_counter() - started, 1),
     }  # fmt: skip
     print(json.dumps(result))

@@ -27,7 +27,7 @@ import torch
 from benchmarks.accuracy import forecast_at, read_panel, seen
 from benchmarks.newcomers import attributes_of_items
 from benchmarks.pooled import Pooled, rounded, truth_of
-from benchmarks.runs import add_hiding_options, machine, settings_of
+from benchmarks.runs import add_hiding_options, hiding_run, machine, settings_of
 from benchmarks.successors import YEAR, Alike, joined, score_look_alikes, score_relaunch, sold_before
 from benchmarks.weekly import score_sums, sums
 from models.dependence import usual_dependence
@@ -66,8 +66,7 @@ def main(argv: list[str]) -> int:
     if "monthly" in args.what:
         found["monthly"] = monthly(panel, cutoffs, training, rng)
     result = {
-        "data": args.data.name, "end": args.end, "model": args.model, "covariates": args.covariates, "folds": args.folds,
-        "windows": args.windows, "seed": args.seed, "settings": settings, "machine": machine(args.threads),
+        **hiding_run(args, settings), "machine": machine(args.threads),
         "seconds": round(time.perf_counter() - started, 1), **found,
     }  # fmt: skip
     print(json.dumps(result))

@@ -67,6 +67,12 @@ def add_hiding_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
 
 
+def hiding_run(args: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What such a command was asked for, as its line of JSON tells it."""
+    names = ("end", "model", "covariates", "folds", "windows", "seed")
+    return {"data": args.data.name, **{name: getattr(args, name) for name in names}, "settings": dict(settings)}
+
+
 def natural(text: str, *, least: int = 0) -> int:
     """A whole number from `least` on, for argparse."""
     number = int(text)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.panel import Floats, Panel, widened
+from models.panel import Floats, Panel, known_ahead
 
 AGE = "age"
 """Days since the launch, 1 on that day and before it, OLD from then on. Never zero: logarithms are compared (covariates.py)."""
@@ -26,8 +26,7 @@ def with_ages(panel: Panel, launched_S: NDArray[np.datetime64], *, ahead: int) -
     """
     if AGE in panel.past:
         return panel
-    width = max([panel.days + ahead, *(values.shape[1] for values in panel.known.values())])
-    known = {name: widened(values, width) for name, values in panel.known.items()}
+    width, known = known_ahead(panel, ahead)
     days_SP = panel.start.astype("datetime64[D]") + np.arange(width) - launched_S.astype("datetime64[D]")[:, None]
     age_SP: Floats = np.where(np.isnat(days_SP), np.nan, np.clip(days_SP.astype(np.float64) + 1, 1, OLD)).astype(
         np.float32

@@ -14,7 +14,7 @@ import holidays
 import numpy as np
 from numpy.typing import NDArray
 
-from models.panel import Floats, Panel, widened
+from models.panel import Floats, Panel, known_ahead, widened
 
 HOLIDAYS = ("holiday", "before_holiday", "after_holiday")
 """1 on a holiday; and falling from 1 on the day before (after) the nearest one to 1/7 a week before (after) it, then 0."""
@@ -54,8 +54,7 @@ def with_holidays(
 
     All known covariates reach equally far afterwards. One place for all series costs the memory of one series.
     """
-    width = max([panel.days + ahead, *(values.shape[1] for values in panel.known.values())])
-    known = {name: widened(values, width) for name, values in panel.known.items()}
+    width, known = known_ahead(panel, ahead)
     told = {name: known.pop(name, None) for name in names}
     past = {name: values for name, values in panel.past.items() if name not in names}
     for name in names:

@@ -123,6 +123,12 @@ class Panel:
         return digest.hexdigest()
 
 
+def known_ahead(panel: Panel, ahead: int) -> tuple[int, dict[str, Floats]]:
+    """How many days all known covariates of a panel are to reach, at least `ahead` after its last one; and they, so far."""
+    width = max([panel.days + ahead, *(values.shape[1] for values in panel.known.values())])
+    return width, {name: widened(values, width) for name, values in panel.known.items()}
+
+
 def widened(values_SP: Floats, width: int) -> Floats:
     """The values of a known covariate over so many days, NaN on those that it did not reach."""
     if values_SP.shape[1] == width:
