@@ -48,7 +48,7 @@ from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.holidays import HOLIDAYS, place_of, with_holidays
 from models.inference import answerable, predict
-from models.online import UpdateConfig, carried_on
+from models.online.finetuning import UpdateConfig, carried_on
 from models.panel import Panel, panel_from_frame
 from models.placement import CPU, NoSuchDevice, Placement, placement_of
 from models.progress import Clock

@@ -16,6 +16,7 @@ from models.cleaning import Cleaned
 from models.dependence import Dependence
 from models.identities import Identities
 from models.networks.network import Network
+from models.online.tracking import Tracking
 from models.panel import Floats, Panel
 from models.placement import device_of
 from models.training_config import LEVELS, ResolvedConfig
@@ -37,7 +38,8 @@ class Forecaster:
     """Networks that were trained together, and how they become one forecast.
 
     `twin` is the same before the refit: it has seen no day after its own `trained_until`, so it is the one that can be judged
-    on the days held out. `dependence` says how days go together, for sums of them.
+    on the days held out. `dependence` says how days go together, for sums of them. A version that was updated has `tracking`,
+    what was learned of each series since, and after a fine-tuning a `lineage`: the same networks, which have learned on.
     """
 
     members: list[Member]
@@ -46,6 +48,8 @@ class Forecaster:
     adjustment: Adjustment
     dependence: Dependence
     twin: "Forecaster | None" = None
+    tracking: Tracking | None = None
+    lineage: "Forecaster | None" = None
     levels: NDArray[np.float64] = field(default_factory=lambda: np.array(LEVELS))
 
     @property
@@ -89,8 +93,8 @@ class Forecaster:
         return device_of(self.members[0].network)
 
     def to(self, device: torch.device) -> "Forecaster":
-        """Itself, its networks and its twin's moved to a device."""
-        for one in (self, self.twin):
+        """Itself, its networks, its twin's and its lineage's moved to a device."""
+        for one in (self, self.twin, self.lineage):
             for member in one.members if one is not None else ():
                 member.network.to(device)
         return self

@@ -3,17 +3,23 @@
 Shapes: S series, B series in one batch, M members, H horizon, Q quantile levels.
 """
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from models.adjustment import Mixture, answer
+from models.adjustment import in_units as units_of
 from models.features import compute_features
 from models.forecast import Forecast
 from models.forecaster import Forecaster, Member
+from models.mean import kept_near
 from models.networks.network import Output
+from models.online.shifts import at_present_level
+from models.online.tracking import Tracking, seasonal_error, together
 from models.panel import Floats, Panel
-from models.windows import Index, Windows, WindowSource
+from models.windows import Index, Windows, WindowSource, sells_whole_units
 
 AT_ONCE = 256
 """Windows in one batch. Larger ones take twice as long a window: their intermediate results no longer fit what the allocator
@@ -40,15 +46,67 @@ def predict(
     horizon = forecaster.horizon if horizon is None else horizon
     if not 1 <= horizon <= forecaster.horizon:
         raise ValueError(f"The horizon {horizon} is outside 1 … {forecaster.horizon}, as far as this version goes.")
+    said = issue(forecaster, panel, cutoffs, batch_size=batch_size, whole_units=whole_units)
+    return said.forecast.days(horizon)
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A forecast, and what the experts behind it said (not rounded): the networks as trained and, where there is one, their
+    lineage. It is what an update learns from once the days have come in (online/tracking.py)."""
+
+    trained_SHQ: Floats
+    lineage_SHQ: Floats | None
+    forecast: Forecast
+
+
+def issue(
+    forecaster: Forecaster,
+    panel: Panel,
+    cutoffs: ArrayLike,
+    *,
+    batch_size: int = AT_ONCE,
+    whole_units: bool = True,
+) -> Issued:
+    """As `predict`, over the whole horizon, with what each expert said."""
     cutoff_S = np.broadcast_to(np.asarray(cutoffs, dtype=np.int64), (panel.series,))
     source = forecaster.source(panel)
-    parts = []
+    tracking = None if forecaster.tracking is None else forecaster.tracking.of(panel.keys)
+    parts: list[tuple[Floats, Floats, Floats, Floats | None]] = []
     for first in range(0, panel.series, batch_size):
         series_B = np.arange(first, min(first + batch_size, panel.series))
-        mixture = members_of(forecaster, source.windows(series_B, cutoff_S[series_B]))
-        parts.append(answer(mixture, forecaster.adjustment, whole_units=whole_units))
-    mean_SH, quantiles_SHQ = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return Forecast(mean_SH, quantiles_SHQ, forecaster.levels).days(horizon)
+        windows = source.windows(series_B, cutoff_S[series_B])
+        if tracking is None:
+            mixture = members_of(forecaster, windows)
+            mean_BH, quantiles_BHQ = answer(mixture, forecaster.adjustment, whole_units=whole_units)
+            parts.append((mean_BH, quantiles_BHQ, quantiles_BHQ, None))
+        else:
+            parts.append(_tracked(forecaster, tracking.rows(series_B), windows, whole_units=whole_units))
+    mean_SH, quantiles_SHQ, trained_SHQ, lineage = zip(*parts, strict=True)
+    said = [one for one in lineage if one is not None]
+    forecast = Forecast(np.concatenate(mean_SH), np.concatenate(quantiles_SHQ), forecaster.levels)
+    return Issued(np.concatenate(trained_SHQ), np.concatenate(said) if said else None, forecast)
+
+
+def _tracked(
+    forecaster: Forecaster, tracking: Tracking, windows: Windows, *, whole_units: bool
+) -> tuple[Floats, Floats, Floats, Floats | None]:
+    """Mean and quantiles of a batch by networks as trained and their lineage together, and the quantiles of each."""
+    memory_BL = windows.quantity_BM.numpy()
+    whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
+    if tracking.levels:
+        windows = replace(windows, quantity_BM=torch.from_numpy(at_present_level(memory_BL)))
+    said = [
+        answer(replace(members_of(one, windows), whole=whole_B), one.adjustment, whole_units=False)
+        for one in (forecaster, forecaster.lineage)
+        if one is not None
+    ]
+    lineage = said[1] if len(said) > 1 else None
+    mean_BH, quantiles_BHQ = together(tracking, said[0], lineage, scale_B)
+    mean_BH = kept_near(mean_BH, np.maximum(quantiles_BHQ, 0.0), whole_B)
+    rounds = forecaster.adjustment.whole_units and whole_units
+    answered_BHQ = units_of(quantiles_BHQ, whole_B if rounds else None)
+    return mean_BH, answered_BHQ, said[0][1], None if lineage is None else lineage[1]
 
 
 def predict_members(

@@ -38,7 +38,7 @@ from models.distilling import train_compressed
 from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory, compare
-from models.online import NothingNew, UpdateConfig, update
+from models.online.finetuning import NothingNew, UpdateConfig, update
 from models.panel import Panel
 from models.placement import NoSuchDevice, Placement, placement_of
 from models.progress import Progress, Report, TimeLimitReached

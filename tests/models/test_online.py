@@ -11,7 +11,7 @@ from models.evaluation import evaluate
 from models.forecaster import Forecaster, Member
 from models.inference import predict
 from models.metrics import Doubles
-from models.online import (
+from models.online.finetuning import (
     NothingNew,
     UpdateConfig,
     carried_on,

@@ -20,7 +20,7 @@ from models.features import compute_features
 from models.fitting import Examples, Fit, Schedule, examples_of, losses_of
 from models.forecaster import Forecaster
 from models.inference import predict
-from models.online import update
+from models.online.finetuning import update
 from models.panel import Panel
 from models.placement import (
     COMPILED_FROM_STEPS,

@@ -1,0 +1,70 @@
+"""Level shifts: how large, since when, and how little is believed where nothing shifted."""
+
+import numpy as np
+import pytest
+
+from models.online.shifts import LARGEST_LOG_FACTOR, SPANS, at_present_level, level_shifts
+from models.windows import MEMORY
+
+
+def sold(series: int, *, mean: float, seed: int = 0) -> np.ndarray:
+    """Whole units a day, weekends half as much again."""
+    weekday = np.where(np.arange(MEMORY) % 7 >= 5, 1.5, 1.0)
+    return np.random.default_rng(seed).poisson(mean * weekday, (series, MEMORY)).astype(np.float32)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.8])
+@pytest.mark.parametrize("days", [12, 20])
+def test_a_shift_is_found_with_its_factor_and_its_day(factor: float, days: int) -> None:
+    memory = sold(40, mean=30)
+    memory[:, -days:] = np.rint(memory[:, -days:] * factor)
+    probability, log_factor = level_shifts(memory)
+    assert (probability.sum(axis=1) > 0.85).all()
+    believed = np.exp((probability * log_factor).sum(axis=1))
+    assert np.abs(believed / factor - 1).mean() < 0.2
+    likely_day = np.array(SPANS)[probability.argmax(axis=1)]
+    assert np.abs(likely_day - days).mean() <= 4
+
+
+def test_without_a_shift_next_to_nothing_is_believed() -> None:
+    probability, log_factor = level_shifts(sold(200, mean=30))
+    assert np.abs((probability * log_factor).sum(axis=1)).mean() < 0.03
+    assert (probability.sum(axis=1) > 0.5).mean() < 0.02
+
+
+def test_each_day_is_brought_by_the_shifts_that_came_after_it() -> None:
+    memory = sold(20, mean=30)
+    memory[:, -14:] *= 2
+    memory[3, 100] = np.nan
+    brought = at_present_level(memory)
+    probability, log_factor = level_shifts(memory)
+    for ago in (1, 4, 5, 12, 28, 29, 300):
+        since = np.array(SPANS) < ago
+        factor = np.exp((probability * log_factor)[:, since].sum(axis=1))
+        np.testing.assert_allclose(brought[:, -ago], memory[:, -ago] * factor, rtol=1e-5)
+    assert np.array_equal(brought[:, -4:], memory[:, -4:])
+    assert np.isnan(brought[3, 100])
+
+
+def test_days_without_a_sale_of_a_series_that_always_sells_say_nothing_of_its_level() -> None:
+    memory = sold(30, mean=30)
+    closed = memory.copy()
+    closed[:, -6:] = 0
+    probability, log_factor = level_shifts(closed)
+    assert np.abs((probability * log_factor).sum(axis=1)).mean() < 0.05
+
+
+def test_no_factor_is_larger_than_what_a_level_may_do() -> None:
+    memory = sold(10, mean=30)
+    memory[:, -20:] *= 50
+    factor = at_present_level(memory)[:, 0] / memory[:, 0]
+    sold_then = memory[:, 0] > 0
+    assert (factor[sold_then] <= np.exp(LARGEST_LOG_FACTOR) + 1e-6).all()
+    assert (factor[sold_then] > np.exp(0.9 * LARGEST_LOG_FACTOR)).all()
+
+
+def test_a_series_of_which_little_is_known_stays_as_it_is() -> None:
+    memory = np.full((3, MEMORY), np.nan, np.float32)
+    memory[1, -20:] = 4
+    memory[2] = 0
+    assert np.array_equal(at_present_level(memory), memory, equal_nan=True)
