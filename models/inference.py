@@ -16,7 +16,7 @@ from models.forecast import Forecast
 from models.forecaster import Forecaster, Member
 from models.mean import kept_near
 from models.networks.network import Output
-from models.online.shifts import at_present_level
+from models.online.shifts import at_present_level, eased
 from models.online.tracking import Tracking, seasonal_error, together
 from models.panel import Floats, Panel
 from models.windows import Index, Windows, WindowSource, sells_whole_units
@@ -94,10 +94,12 @@ def _tracked(
     """Mean and quantiles of a batch by networks as trained and their lineage together, and the quantiles of each."""
     memory_BL = windows.quantity_BM.numpy()
     whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
+    doubt_B = np.zeros(len(memory_BL), np.float32)
     if tracking.levels:
-        windows = replace(windows, quantity_BM=torch.from_numpy(at_present_level(memory_BL)))
+        brought_BM, doubt_B = at_present_level(memory_BL)
+        windows = replace(windows, quantity_BM=torch.from_numpy(brought_BM))
     said = [
-        answer(replace(members_of(one, windows), whole=whole_B), one.adjustment, whole_units=False)
+        eased(*answer(replace(members_of(one, windows), whole=whole_B), one.adjustment, whole_units=False), doubt_B)
         for one in (forecaster, forecaster.lineage)
         if one is not None
     ]

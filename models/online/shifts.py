@@ -21,9 +21,11 @@ REFERENCE_DAYS = 168
 PROFILE_DAYS = 182
 """Days that say how weekdays differ."""
 EARLIER_STEP = 7
-PRIOR_SHIFT = 0.05
-"""Prior odds of a shift at each of the spans. Together they give a third of a chance before anything was seen: levels drift all
-the time, and a part of every drift is believed."""
+PRIOR_SHIFT = 0.06
+"""Prior odds of a shift at each of the spans. Together they give more than a third of a chance before anything was seen: levels
+drift all the time, and a part of every drift is believed."""
+LASTING_DAYS = 7
+DOUBT_TAKEN_BACK = 0.4
 FACTOR_VARIANCE = 0.5
 """Of the logarithm of a factor: two shifts of three lie between a half and the double."""
 LARGEST_LOG_FACTOR = 0.92
@@ -52,13 +54,22 @@ def level_shifts(memory_BM: Floats) -> tuple[Doubles, Doubles]:
     return odds_BD / (1 + odds_BD.sum(axis=1, keepdims=True)), factor_BD
 
 
-def at_present_level(memory_BM: Floats) -> Floats:
-    """The windows' past brought to the level of their newest days: each day by what is believed of shifts since; NaN stays."""
+def at_present_level(memory_BM: Floats) -> tuple[Floats, Floats]:
+    """The windows' past brought to the level of their newest days, each day by what is believed of shifts since (NaN stays), and
+    the logarithm of the part of it that is in doubt, (B,)."""
     probability_BD, factor_BD = level_shifts(memory_BM)
+    believed_BD = probability_BD * factor_BD
     since_DM = np.arange(memory_BM.shape[1]) < memory_BM.shape[1] - np.array(SPANS)[:, None]
-    log_BM = (probability_BD * factor_BD) @ since_DM
-    brought: Floats = (memory_BM * np.exp(log_BM)).astype(np.float32)
-    return brought
+    brought: Floats = (memory_BM * np.exp(believed_BD @ since_DM)).astype(np.float32)
+    doubt_B = (1 - probability_BD.sum(axis=1)) * believed_BD.sum(axis=1)
+    return brought, doubt_B.astype(np.float32)
+
+
+def eased(mean_BH: Floats, quantiles_BHQ: Floats, doubt_B: Floats) -> tuple[Floats, Floats]:
+    """A forecast from such a past, of which a share of what is in doubt is taken back after LASTING_DAYS: drifts return."""
+    later_H = np.arange(mean_BH.shape[1]) >= LASTING_DAYS
+    eased_BH = np.exp(-np.float32(DOUBT_TAKEN_BACK) * doubt_B[:, None] * later_H).astype(np.float32)
+    return mean_BH * eased_BH, quantiles_BHQ * eased_BH[..., None]
 
 
 def _log_density(value: Doubles, variance: Doubles) -> Doubles:

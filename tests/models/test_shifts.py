@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.online.shifts import LARGEST_LOG_FACTOR, SPANS, at_present_level, level_shifts
+from models.online.shifts import DOUBT_TAKEN_BACK, LARGEST_LOG_FACTOR, SPANS, at_present_level, eased, level_shifts
 from models.windows import MEMORY
 
 
@@ -36,7 +36,7 @@ def test_each_day_is_brought_by_the_shifts_that_came_after_it() -> None:
     memory = sold(20, mean=30)
     memory[:, -14:] *= 2
     memory[3, 100] = np.nan
-    brought = at_present_level(memory)
+    brought, _ = at_present_level(memory)
     probability, log_factor = level_shifts(memory)
     for ago in (1, 4, 5, 12, 28, 29, 300):
         since = np.array(SPANS) < ago
@@ -57,7 +57,7 @@ def test_days_without_a_sale_of_a_series_that_always_sells_say_nothing_of_its_le
 def test_no_factor_is_larger_than_what_a_level_may_do() -> None:
     memory = sold(10, mean=30)
     memory[:, -20:] *= 50
-    factor = at_present_level(memory)[:, 0] / memory[:, 0]
+    factor = at_present_level(memory)[0][:, 0] / memory[:, 0]
     sold_then = memory[:, 0] > 0
     assert (factor[sold_then] <= np.exp(LARGEST_LOG_FACTOR) + 1e-6).all()
     assert (factor[sold_then] > np.exp(0.9 * LARGEST_LOG_FACTOR)).all()
@@ -67,4 +67,13 @@ def test_a_series_of_which_little_is_known_stays_as_it_is() -> None:
     memory = np.full((3, MEMORY), np.nan, np.float32)
     memory[1, -20:] = 4
     memory[2] = 0
-    assert np.array_equal(at_present_level(memory), memory, equal_nan=True)
+    assert np.array_equal(at_present_level(memory)[0], memory, equal_nan=True)
+
+
+def test_what_is_in_doubt_is_partly_taken_back_after_a_week() -> None:
+    mean, quantiles = np.full((2, 10), 8.0, np.float32), np.full((2, 10, 3), 6.0, np.float32)
+    eased_mean, eased_quantiles = eased(mean, quantiles, np.array([0.5, 0.0], np.float32))
+    np.testing.assert_array_equal(eased_mean[:, :7], mean[:, :7])
+    np.testing.assert_allclose(eased_mean[0, 7:], 8 * np.exp(-DOUBT_TAKEN_BACK * 0.5), rtol=1e-6)
+    np.testing.assert_allclose(eased_quantiles[0, 7:], 6 * np.exp(-DOUBT_TAKEN_BACK * 0.5), rtol=1e-6)
+    np.testing.assert_array_equal(eased_quantiles[1], quantiles[1])
