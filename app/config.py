@@ -79,6 +79,33 @@ class Settings(BaseSettings):
         le=23,
         description="Hour of the day (UTC) at which the champion is updated daily; unset: never.",
     )
+    update_levels: bool = Field(
+        True, description="L1: whether updates bring a series' past to its present level before networks read it."
+    )
+    update_weights: bool = Field(True, description="L1: whether updates learn how much the lineage counts, per series.")
+    update_quantiles: bool = Field(True, description="L2: whether updates track quantiles, per series.")
+    update_fine_tuning: bool = Field(
+        True, description="L3: whether updates train the networks' lineage on, once a week of days has come in."
+    )
+    gate_loss_percent: float = Field(
+        0.3,
+        description="Percent that an update's live loss may be above that of the networks as trained, over all series.",
+    )
+    gate_segment_percent: float = Field(2.0, description="The same in each segment of series.")
+    gate_replay_percent: float = Field(
+        1.0, description="Percent that an update's WQL may be above the champion's on recent cutoffs."
+    )
+    gate_bias_points: float = Field(
+        3.0, description="Points of all sales that an update's bias may differ from the champion's."
+    )
+    gate_coverage_points: float = Field(2.0, description="Points by which an update may miss a level further.")
+    gate_moved_percent: float = Field(
+        15.0, description="Percent of their level that forecasts may move from the champion's by one update."
+    )
+    gate_near_days: int = Field(56, ge=14, description="Target days that decide the live loss of 1 to 7 days ahead.")
+    gate_far_days: int = Field(
+        112, ge=28, description="Target days that decide the live loss of 8 and more days ahead."
+    )
     training_threads: int = Field(
         1, ge=1, description="CPU threads a training child uses; one core is left to the API by default."
     )
@@ -130,6 +157,17 @@ class Settings(BaseSettings):
     @property
     def artifacts_location(self) -> str:
         return self.artifacts or str(self.home.absolute() / "artifacts")
+
+    @property
+    def speeds(self) -> dict[str, bool]:
+        """Which speeds updates take, by the engine's names."""
+        return {name: getattr(self, f"update_{name}") for name in ("levels", "weights", "quantiles", "fine_tuning")}
+
+    @property
+    def gate_limits(self) -> dict[str, float]:
+        """What an update must keep within, by the engine's names."""
+        names = [name for name in type(self).model_fields if name.startswith("gate_")]
+        return {name.removeprefix("gate_"): getattr(self, name) for name in names}
 
     @property
     def spool_folder(self) -> Path:

@@ -2,7 +2,7 @@
 
 `serialise` gives (weights, description), wherever the networks stand; `deserialise` rebuilds the same forecaster to the bit,
 on the CPU, and strictly: a missing, surplus, misshapen or non-finite tensor, or damaged bytes, is a CheckpointError with a
-sentence. The twin travels along.
+sentence. The twin travels along, and so does what an updated version has learned since: the state of each series and the lineage.
 """
 
 from typing import Any
@@ -13,17 +13,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from models.adjustment import Adjustment
+from models.adjustment import STRETCHES, Adjustment
 from models.climatology import KINDS
 from models.dependence import Dependence
 from models.forecaster import Forecaster, Member
 from models.identities import Identities
 from models.networks.network import Network
+from models.online.tracking import REMEMBERED_DAYS, Tracking
 from models.training_config import LEVELS, ConfigError, ResolvedConfig
 
-FORMAT = 5
-READ = (3, 4, FORMAT)
-"""Format 3 knew climatology by weekday alone, or wrote its three shares under the same number; 4 compared no logarithms."""
+FORMAT = 6
+READ = (3, 4, 5, FORMAT)
+"""Format 3 knew climatology by weekday alone, or wrote its three shares under the same number; 4 compared no logarithms; 5 held
+no state of series and no lineage."""
+UNKNOWN = -1.0
+"""Stands for a day that was not learned: no sales are below zero."""
 
 
 class CheckpointError(ValueError):
@@ -32,16 +36,19 @@ class CheckpointError(ValueError):
 
 def serialise(forecaster: Forecaster) -> tuple[bytes, dict[str, Any]]:
     """The weights as safetensors bytes, and everything else as plain JSON values."""
-    tensors = _tensors("model", forecaster)
-    if forecaster.twin is not None:
-        tensors |= _tensors("twin", forecaster.twin)
+    parts = {"model": forecaster, "twin": forecaster.twin, "lineage": forecaster.lineage}
+    tensors: dict[str, Tensor] = {}
+    for name, part in parts.items():
+        tensors |= {} if part is None else _tensors(name, part)
     description = {
         "format": FORMAT,
         "levels": [float(level) for level in forecaster.levels],
         "parameters": forecaster.parameters(),
-        "model": _plain(forecaster),
-        "twin": None if forecaster.twin is None else _plain(forecaster.twin),
+        **{name: None if part is None else _plain(part) for name, part in parts.items()},
+        "tracking": None if forecaster.tracking is None else _plain_tracking(forecaster.tracking),
     }
+    if forecaster.tracking is not None:
+        tensors |= _tracking_tensors(forecaster.tracking)
     return save(tensors), description
 
 
@@ -56,11 +63,15 @@ def deserialise(weights: bytes, description: dict[str, Any]) -> Forecaster:
             raise CheckpointError(f"The format is {description['format']!r}; this code reads {READ[0]} to {FORMAT}.")
         if description["levels"] != list(LEVELS):
             raise CheckpointError("The quantile levels differ from those this code answers on.")
-        if description["format"] < FORMAT:
+        if description["format"] < 5:
             tensors |= _without_logarithms(tensors)
         forecaster = _forecaster("model", tensors, description["model"])
         if description["twin"] is not None:
             forecaster.twin = _forecaster("twin", tensors, description["twin"])
+        if description.get("lineage") is not None:
+            forecaster.lineage = _forecaster("lineage", tensors, description["lineage"])
+        if description.get("tracking") is not None:
+            forecaster.tracking = _tracking(tensors, description["tracking"])
     except CheckpointError:
         raise
     except ConfigError as error:
@@ -90,6 +101,44 @@ def _plain(forecaster: Forecaster) -> dict[str, Any]:
     }
 
 
+def _plain_tracking(tracking: Tracking) -> dict[str, Any]:
+    return {"keys": [list(key) for key in tracking.keys], "until": str(tracking.until), "levels": tracking.levels}
+
+
+def _tracking_tensors(tracking: Tracking) -> dict[str, Tensor]:
+    named = {
+        "lean": tracking.lean_SG,
+        "shift": tracking.shift_SGQ,
+        "learned": np.nan_to_num(tracking.learned_SD, nan=UNKNOWN),
+        "again": tracking.again_SD,
+    }
+    return {f"tracking.{name}": torch.from_numpy(np.ascontiguousarray(values)) for name, values in named.items()}
+
+
+def _tracking(tensors: dict[str, Tensor], plain: dict[str, Any]) -> Tracking:
+    """Takes the state of the series out of the dictionary."""
+    keys = [(sku, location) for sku, location in plain["keys"]]
+    own = {name: tensors.pop(name) for name in list(tensors) if name.startswith("tracking.")}
+    _refuse_not_finite(own)
+    stretches = len(STRETCHES)
+    learned_SD = _array(own, "tracking.learned", (len(keys), REMEMBERED_DAYS))
+    return Tracking(
+        keys,
+        _array(own, "tracking.lean", (len(keys), stretches)),
+        _array(own, "tracking.shift", (len(keys), stretches, len(LEVELS))),
+        np.datetime64(plain["until"], "D"),
+        np.where(learned_SD == UNKNOWN, np.float32(np.nan), learned_SD),
+        _array(own, "tracking.again", (len(keys), REMEMBERED_DAYS)),
+        plain["levels"],
+    )
+
+
+def _refuse_not_finite(tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"The tensor {name!r} holds values that are not finite.")
+
+
 def _tensors(part: str, forecaster: Forecaster) -> dict[str, Tensor]:
     named = {f"{part}.dependence": torch.from_numpy(np.array(forecaster.dependence.rows_NH))}
     for number, member in enumerate(forecaster.members):
@@ -104,9 +153,7 @@ def _tensors(part: str, forecaster: Forecaster) -> dict[str, Tensor]:
 def _forecaster(part: str, tensors: dict[str, Tensor], plain: dict[str, Any]) -> Forecaster:
     """Takes this part's tensors out of the dictionary and rebuilds the forecaster from them."""
     own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(f"{part}.")}
-    for name, tensor in own.items():
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"The tensor {name!r} holds values that are not finite.")
+    _refuse_not_finite(own)
     identities = Identities([(sku, location) for sku, location in plain["keys"]], dict(plain["attributes"]))
     configs = [ResolvedConfig.from_dict(member) for member in plain["members"]]
     adjustment = Adjustment.from_dict(plain["adjustment"])

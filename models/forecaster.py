@@ -118,15 +118,20 @@ class Forecaster:
 
     def describe(self) -> dict[str, object]:
         """Its configuration as plain JSON: a single network's own, or each member's."""
+        updated: dict[str, object] = {}
+        if self.tracking is not None:
+            updated["learned_until"] = str(self.tracking.until)
+        if self.lineage is not None:
+            updated["lineage"] = {"trained_until": str(self.lineage.trained_until)}
         if len(self.members) == 1:
-            return self.config.as_dict()
+            return self.config.as_dict() | updated
         shared = {
             "architecture": "ensemble",
             "horizon": self.horizon,
             "context_length": self.context_length,
             "cleaning": self.config.cleaning,
         }
-        return shared | {"members": [member.config.as_dict() for member in self.members]}
+        return shared | {"members": [member.config.as_dict() for member in self.members]} | updated
 
     def parameters(self) -> int:
         return sum(p.numel() for member in self.members for p in member.network.parameters())

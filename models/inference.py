@@ -4,6 +4,7 @@ Shapes: S series, B series in one batch, M members, H horizon, Q quantile levels
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -58,6 +59,8 @@ class Issued:
     trained_SHQ: Floats
     lineage_SHQ: Floats | None
     forecast: Forecast
+    before: Forecast | None = None
+    """The forecast by the state before, where that was asked for."""
 
 
 def issue(
@@ -67,35 +70,44 @@ def issue(
     *,
     batch_size: int = AT_ONCE,
     whole_units: bool = True,
+    before: Tracking | None = None,
 ) -> Issued:
-    """As `predict`, over the whole horizon, with what each expert said."""
+    """As `predict`, over the whole horizon, with what each expert said; and by another state of the series, for little more."""
     cutoff_S = np.broadcast_to(np.asarray(cutoffs, dtype=np.int64), (panel.series,))
     source = forecaster.source(panel)
-    tracking = None if forecaster.tracking is None else forecaster.tracking.of(panel.keys)
-    parts: list[tuple[Floats, Floats, Floats, Floats | None]] = []
+    states = [state.of(panel.keys) for state in (forecaster.tracking, before) if state is not None]
+    parts: list[_Part] = []
     for first in range(0, panel.series, batch_size):
         series_B = np.arange(first, min(first + batch_size, panel.series))
         windows = source.windows(series_B, cutoff_S[series_B])
-        if tracking is None:
-            mixture = members_of(forecaster, windows)
-            mean_BH, quantiles_BHQ = answer(mixture, forecaster.adjustment, whole_units=whole_units)
-            parts.append((mean_BH, quantiles_BHQ, quantiles_BHQ, None))
+        if states:
+            parts.append(_tracked(forecaster, [s.rows(series_B) for s in states], windows, whole_units=whole_units))
         else:
-            parts.append(_tracked(forecaster, tracking.rows(series_B), windows, whole_units=whole_units))
-    mean_SH, quantiles_SHQ, trained_SHQ, lineage = zip(*parts, strict=True)
-    said = [one for one in lineage if one is not None]
-    forecast = Forecast(np.concatenate(mean_SH), np.concatenate(quantiles_SHQ), forecaster.levels)
-    return Issued(np.concatenate(trained_SHQ), np.concatenate(said) if said else None, forecast)
+            said = answer(members_of(forecaster, windows), forecaster.adjustment, whole_units=whole_units)
+            parts.append(_Part([said], said[1], None))
+    answers = []
+    for number in range(max(len(states), 1)):
+        mean_SH, quantiles_SHQ = (np.concatenate([part.answers[number][i] for part in parts]) for i in (0, 1))
+        answers.append(Forecast(mean_SH, quantiles_SHQ, forecaster.levels))
+    lineage = [part.lineage_BHQ for part in parts if part.lineage_BHQ is not None]
+    trained_SHQ = np.concatenate([part.trained_BHQ for part in parts])
+    return Issued(trained_SHQ, np.concatenate(lineage) if lineage else None, answers[0], *answers[1:])
 
 
-def _tracked(
-    forecaster: Forecaster, tracking: Tracking, windows: Windows, *, whole_units: bool
-) -> tuple[Floats, Floats, Floats, Floats | None]:
-    """Mean and quantiles of a batch by networks as trained and their lineage together, and the quantiles of each."""
+class _Part(NamedTuple):
+    """One batch: mean and quantiles by each state, and the quantiles of each expert."""
+
+    answers: list[tuple[Floats, Floats]]
+    trained_BHQ: Floats
+    lineage_BHQ: Floats | None
+
+
+def _tracked(forecaster: Forecaster, states: list[Tracking], windows: Windows, *, whole_units: bool) -> _Part:
+    """A batch by networks as trained and their lineage together, once for each state; the first one says whether levels count."""
     memory_BL = windows.quantity_BM.numpy()
     whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
     doubt_B = np.zeros(len(memory_BL), np.float32)
-    if tracking.levels:
+    if states[0].levels:
         brought_BM, doubt_B = at_present_level(memory_BL)
         windows = replace(windows, quantity_BM=torch.from_numpy(brought_BM))
     said = [
@@ -104,11 +116,13 @@ def _tracked(
         if one is not None
     ]
     lineage = said[1] if len(said) > 1 else None
-    mean_BH, quantiles_BHQ = together(tracking, said[0], lineage, scale_B)
-    mean_BH = kept_near(mean_BH, np.maximum(quantiles_BHQ, 0.0), whole_B)
     rounds = forecaster.adjustment.whole_units and whole_units
-    answered_BHQ = units_of(quantiles_BHQ, whole_B if rounds else None)
-    return mean_BH, answered_BHQ, said[0][1], None if lineage is None else lineage[1]
+    answers = []
+    for state in states:
+        mean_BH, quantiles_BHQ = together(state, said[0], lineage, scale_B)
+        mean_BH = kept_near(mean_BH, np.maximum(quantiles_BHQ, 0.0), whole_B)
+        answers.append((mean_BH, units_of(quantiles_BHQ, whole_B if rounds else None)))
+    return _Part(answers, said[0][1], None if lineage is None else lineage[1])
 
 
 def predict_members(

@@ -110,13 +110,13 @@ def _said_and_sold(
     the window's past.
     """
     mixture = predict_members(forecaster, forecaster.source(panel), series_B, cutoff_B)
-    sold_ST = _in_stock(forecaster, panel)[:, :end]
+    sold_ST = in_stock(forecaster, panel)[:, :end]
     y_BH = take_days(sold_ST, series_B, cutoff_B + 1, forecaster.horizon)
     most_B1 = LARGEST_TARGET * np.nanmax(mixture.memory_BL, axis=1, initial=1.0, keepdims=True).astype(np.float64)
     return mixture, np.minimum(y_BH, most_B1).astype(np.float32), _units_weights(sold_ST, series_B, cutoff_B)
 
 
-def _in_stock(forecaster: Forecaster, panel: Panel) -> Floats:
+def in_stock(forecaster: Forecaster, panel: Panel) -> Floats:
     """The panel's sales, NaN on days out of stock: what was sold then says nothing of demand."""
     if forecaster.config.cleaning == "none":
         return panel.quantity_ST

@@ -396,3 +396,81 @@ forecasts = Table(
     ),
     CheckConstraint("octet_length(means) = 4 * horizon", name="means_length"),
 )
+
+issuances = Table(
+    "issuances",
+    metadata,
+    Column("cutoff", Date, primary_key=True, comment="newest day that the forecasts had seen; one issue a day"),
+    Column("job_id", Uuid, nullable=False, unique=True, comment="the update that issued: its rows in `issued` count"),
+    Column("version", Integer, ForeignKey("versions.version"), comment="what the update made; null: nothing new"),
+    Column(
+        "champion", Integer, ForeignKey("versions.version"), nullable=False, comment="what callers read from then on"
+    ),
+    Column("horizon", Integer, nullable=False),
+    _timestamp("issued_at", nullable=False, default_now=True),
+    CheckConstraint("horizon >= 1", name="horizon_range"),
+)
+
+issued = Table(
+    "issued",
+    metadata,
+    # Arrays of up to 512 series, day ahead first: what was said of one day is one piece of each, read without the rest, so they
+    # are stored uncompressed. A row counts once `issuances` names its job: a job that was lost leaves rows that nobody reads.
+    Column("job_id", Uuid, primary_key=True),
+    Column("block", Integer, primary_key=True, autoincrement=False, comment="series id / 512"),
+    Column("series_ids", ARRAY(Integer), nullable=False),
+    Column("scales", LargeBinary, nullable=False, comment="float32 a series: unit of `trained` and `lineage`"),
+    Column("trained", LargeBinary, nullable=False, comment="float16, days x series x levels: the networks as trained"),
+    Column("lineage", LargeBinary, comment="the same of their lineage"),
+    Column("candidate", LargeBinary, comment="float32, days x series x (mean, 9 levels): of the update's version"),
+    Column("champion", LargeBinary, comment="the same of the champion before it, where that differs"),
+    Column("frozen", LargeBinary, nullable=False, comment="the same of the networks as trained, without any update"),
+)
+
+scored_days = Table(
+    "scored_days",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("job_id", Uuid, nullable=False, comment="whose rows in `series_scores` count"),
+)
+
+scores = Table(
+    "scores",
+    metadata,
+    Column("day", Date, ForeignKey("scored_days.day", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("segment", Text, primary_key=True),
+    Column("stretch", Text, primary_key=True, comment="days ahead, such as 1-7"),
+    Column(
+        "sums",
+        ARRAY(Double),
+        nullable=False,
+        comment="of all series of the segment, in the order of models/online/scoring",
+    ),
+    CheckConstraint("source IN ('live', 'lineage', 'frozen', 'seasonal_naive')", name="source"),
+)
+
+series_scores = Table(
+    "series_scores",
+    metadata,
+    Column("block", Integer, primary_key=True, autoincrement=False, comment="series id / 512"),
+    Column("day", Date, primary_key=True, comment="the first of its days"),
+    Column("job_id", Uuid, primary_key=True),
+    Column("days", SmallInteger, nullable=False, server_default="1", comment="1, or 7 once a week was put together"),
+    Column("series_ids", ARRAY(Integer), nullable=False),
+    Column("sums", LargeBinary, nullable=False, comment="zlib of float32, series x sources x stretches x sums"),
+    CheckConstraint("days IN (1, 7)", name="days"),
+)
+
+verdicts = Table(
+    "verdicts",
+    metadata,
+    Column("version", Integer, ForeignKey("versions.version"), primary_key=True, autoincrement=False),
+    Column("against", Integer, ForeignKey("versions.version"), comment="the champion it was judged against"),
+    Column("accepted", Boolean, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("checks", JSONB, nullable=False),
+    Column("days", Integer, nullable=False, comment="target days of live forecasts that it was judged by"),
+    _timestamp("decided_at", nullable=False, default_now=True),
+    CheckConstraint("days >= 0", name="days_range"),
+)

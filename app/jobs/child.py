@@ -1,8 +1,8 @@
-"""The process that trains: reads the panel, trains or updates, scores the champion, saves the artifact, tells its parent.
+"""The process that trains: reads the panel, trains, scores the champion, saves the artifact, tells its parent.
 
-Or it backtests (backtesting.py). It publishes nothing and holds no connection while it works. It lives only as long as its
-parent: the kernel kills it with the parent, and so does the end of its stdin. The parent's side is in process.py, which also
-says what goes over the pipes.
+Or it updates (updating.py), or backtests (backtesting.py). It publishes nothing and holds no connection while it works. It lives
+only as long as its parent: the kernel kills it with the parent, and so does the end of its stdin. The parent's side is in
+process.py, which also says what goes over the pipes.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from app.jobs.backtesting import backtested
 from app.jobs.publication import described
 from app.jobs.task import Champion, Reading, panel_for, read_task, training_config
 from app.jobs.tuning import tuned
+from app.jobs.updating import Updated, updated
 from app.registry.artifacts import ArtifactDamaged, save
 from app.registry.quality import parquet_of
 from app.registry.serving import load_forecaster
@@ -34,11 +35,12 @@ from app.sales.panel import TrainingData
 from app.telemetry import configure_logging
 from models.backtest import NoWindow
 from models.checkpoint import serialise
+from models.cleaning import nothing_found
 from models.distilling import train_compressed
 from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory, compare
-from models.online.finetuning import NothingNew, UpdateConfig, update
+from models.online.updating import NothingNew
 from models.panel import Panel
 from models.placement import NoSuchDevice, Placement, placement_of
 from models.progress import Progress, Report, TimeLimitReached
@@ -135,18 +137,18 @@ def _failed(code: str, detail: str) -> dict[str, Any]:
 
 
 def work(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Train, update or backtest on all sales, and save what came of it; the last word about it."""
+    """Train, update or backtest, and save what came of it; the last word about it."""
     report, placement = reporter(tell), placement_of(task["device"])
     report(Progress(0.0, 0, 0, None, None, None, "reading"))
+    if task["kind"] == "update":
+        return _updated(task, updated(task, report, placement))
     reading = asyncio.run(_read(task))
     if reading.data is None:
         raise NotEnoughHistory("There are no sales to learn from; post some first.")
     if task["kind"] == "backtest":
         return {"type": "backtested", "result": backtested(task, reading.data.panel, reading.judged, report, placement)}
     tuning: dict[str, Any] | None = None
-    if task["kind"] == "update":
-        trained = _update(task, reading.data.panel, reading.champion, report, placement)
-    elif task["request"].get("tune") is None:
+    if task["request"].get("tune") is None:
         trained = _train(task, reading.data.panel, reading.champion, report, placement)
     else:
         panel, champion = reading.data.panel, reading.champion
@@ -204,14 +206,39 @@ def _scored_champion(artifacts: str, champion: Champion, placement: Placement) -
         return None
 
 
-def _update(
-    task: dict[str, Any], panel: Panel, champion: Champion | None, report: Report, placement: Placement
-) -> Trained:
-    if champion is None:
-        raise Problem("conflict", "There is no champion to update; train one first.")
-    parent = load_forecaster(task["artifacts"], champion.sha256, placement.device)
-    config = UpdateConfig(seed=task["request"]["seed"], max_seconds=task["request"]["max_seconds"])
-    return update(parent, panel_for(parent, panel), config=config, report=report)
+def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
+    """The last word about an update: the candidate with its verdict, or only the days that were scored."""
+    if made.forecaster is None:
+        detail = f"Nothing new to learn from; {len(made.scores)} days were scored."
+        return {"type": "scored", "detail": detail, "scores": made.scores}
+    line, data = made.reading.line, made.reading.data
+    weights, description = serialise(made.forecaster)
+    job_id = UUID(task["job_id"])
+    candidate = Candidate(
+        job_id=job_id,
+        kind="update",
+        architecture=made.forecaster.architecture,
+        parent=line.head.version,
+        horizon=made.forecaster.horizon,
+        context_length=made.forecaster.context_length,
+        trained_on=TrainedOn(made.reading.newest, data.rows, data.panel.series, data.panel.fingerprint()),
+        config=made.forecaster.describe(),
+        metrics=made.metrics,
+        artifact=save(
+            task["artifacts"], weights, description, job_id=job_id, findings=parquet_of(nothing_found(), data)
+        ),
+        judged_against=line.champion.version,
+        promote=task["request"]["promote"],
+        verdict=made.verdict,
+    )
+    return {
+        "type": "trained",
+        "candidate": described(candidate),
+        "tuning": None,
+        "compressed": None,
+        "issuance": made.issuance,
+        "scores": made.scores,
+    }
 
 
 def reporter(tell: Tell) -> Report:
@@ -238,9 +265,9 @@ def _saved(task: dict[str, Any], data: TrainingData, champion: Champion | None, 
     version = None if champion is None else champion.version
     return Candidate(
         job_id=job_id,
-        kind=task["kind"],
+        kind="train",
         architecture=forecaster.architecture,
-        parent=version if task["kind"] == "update" else None,
+        parent=None,
         horizon=forecaster.horizon,
         context_length=forecaster.context_length,
         trained_on=TrainedOn(data.cutoff, data.rows, data.panel.series, data.panel.fingerprint()),

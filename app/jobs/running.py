@@ -8,6 +8,7 @@ import asyncio
 import signal
 import time
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal
 
 import asyncpg
@@ -16,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.accuracy.store import Issuance, record_issuance, record_scores
 from app.config import Settings
 from app.database.engine import Database
 from app.errors import Problem
@@ -23,6 +25,7 @@ from app.jobs import queue
 from app.jobs.process import Child
 from app.jobs.publication import publish
 from app.jobs.queue import Claim
+from app.registry.promotions import champion
 
 log = structlog.get_logger()
 
@@ -47,7 +50,7 @@ PASSING = (
 class Outcome:
     """How a job's attempt ended; `word` is the child's last message, `problem` what a failed job keeps."""
 
-    kind: Literal["trained", "backtested", "nothing_new", "failed", "passing", "cancelled", "lost", "stopped"]
+    kind: Literal["trained", "backtested", "scored", "nothing_new", "failed", "passing", "cancelled", "lost", "stopped"]
     word: dict[str, Any] | None = None
     problem: Problem | None = None
 
@@ -223,13 +226,25 @@ class RunningJob:
         if outcome.problem is not None:
             return await queue.fail(connection, self.ours, outcome.problem)
         assert outcome.word is not None
-        if outcome.kind == "nothing_new":
+        if outcome.kind in ("nothing_new", "scored"):
+            await record_scores(connection, self.ours.id, outcome.word.get("scores", {}))
             return await queue.succeed(connection, self.ours, {"version": None, "outcome": outcome.word["detail"]})
         if outcome.kind == "backtested":
             return await queue.succeed(connection, self.ours, {"version": None, **outcome.word["result"]})
         published = await publish(connection, self.ours, outcome.word["candidate"])
+        await self._record(connection, outcome.word, published["version"])
         found = {name: outcome.word[name] for name in ("tuning", "compressed")}
         return await queue.succeed(connection, self.ours, published | found)
+
+    async def _record(self, connection: AsyncConnection, word: dict[str, Any], version: int) -> None:
+        """Let what an update issued and scored count, with its version."""
+        if word.get("issuance"):
+            present = await champion(connection)
+            assert present is not None
+            cutoff, horizon = date.fromisoformat(word["issuance"]["cutoff"]), word["issuance"]["horizon"]
+            await record_issuance(connection, Issuance(cutoff, self.ours.id, version, present, horizon))
+        if word.get("scores"):
+            await record_scores(connection, self.ours.id, word["scores"])
 
 
 def passes(error: BaseException) -> bool:

@@ -129,6 +129,8 @@ class Worker:
             "artifacts": self._settings.artifacts_location,
             "threads": self._settings.training_threads,
             "device": self._settings.device,
+            "speeds": self._settings.speeds,
+            "limits": self._settings.gate_limits,
             "log_level": self._settings.log_level,
         }
 

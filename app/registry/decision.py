@@ -1,6 +1,7 @@
 """Whether a new version becomes champion, and the sentence that says why. Pure: metrics in, a decision out.
 
-A version beats another when its WQL is lower on the same held-out windows. A WQL that is not a finite number beats nobody.
+A version that was trained beats another when its WQL is lower on the same held-out windows. A WQL that is not a finite number
+beats nobody. An update is let in by the gate (models/online/gate.py), whose verdict is completed here.
 """
 
 import math
@@ -26,11 +27,11 @@ class Decision(NamedTuple):
     sentence: str
 
 
-def decide(promote: Promote, kind: Kind, metrics: Mapping[str, Any], champions: Champions) -> Decision:
-    """Promote the new version or keep it as challenger.
+def decide(promote: Promote, metrics: Mapping[str, Any], champions: Champions) -> Decision:
+    """Promote a version that was trained, or keep it as challenger.
 
-    `metrics` holds `model`, the baselines, and `champion` (a training) or `parent` (an update) where there is one. Where
-    the champion could not be scored (its artifact is damaged, its forecasts are not numbers), the best baseline stands in.
+    `metrics` holds `model`, the baselines, and `champion` where there is one. Where the champion could not be scored (its
+    artifact is damaged, its forecasts are not numbers), the best baseline stands in.
     """
     own = wql_of(metrics, "model")
     if promote == "never":
@@ -39,10 +40,40 @@ def decide(promote: Promote, kind: Kind, metrics: Mapping[str, Any], champions: 
         return _kept("its WQL could not be measured on the held-out windows")
     if promote == "always":
         return Decision(True, f"Promoted because the request said always; its WQL is {own:.4f}.")
-    return _by_merit(own, kind, metrics, champions)
+    return _by_merit(own, metrics, champions)
 
 
-def _by_merit(own: float, kind: Kind, metrics: Mapping[str, Any], champions: Champions) -> Decision:
+def complete(verdict: Mapping[str, Any], champions: Champions) -> dict[str, Any]:
+    """The gate's verdict about an update with the one check that only publication can make: the champion is still the same."""
+    same = champions.present == champions.judged_against
+    told = f"It was judged against {_named(champions.judged_against)}; {_named(champions.present)} is the champion now."
+    check = {
+        "name": "champion_unchanged",
+        "value": champions.present,
+        "limit": champions.judged_against,
+        "passed": same,
+        "detail": told,
+    }
+    found = dict(verdict) | {"checks": [*verdict["checks"], check]}
+    if not same:
+        before = f" {verdict['sentence']}" if not verdict["accepted"] else ""
+        found |= {"accepted": False, "sentence": f"Refused. champion_unchanged: {told}{before}"}
+    return found
+
+
+def decide_update(promote: Promote, verdict: Mapping[str, Any]) -> Decision:
+    """Promote an update, or keep it as challenger, by the gate's verdict. One whose forecasts are no numbers never gets in."""
+    if promote == "never":
+        return _kept("the request said never to promote")
+    finite = all(check["passed"] for check in verdict["checks"] if check["name"] == "finite")
+    if promote == "always" and finite:
+        return Decision(True, f"Promoted because the request said always. The gate: {verdict['sentence']}")
+    if verdict["accepted"]:
+        return Decision(True, f"Promoted. {verdict['sentence']}")
+    return Decision(False, f"Kept as challenger. {verdict['sentence']}")
+
+
+def _by_merit(own: float, metrics: Mapping[str, Any], champions: Champions) -> Decision:
     if champions.present != champions.judged_against:
         return _kept(
             f"it was judged against {_named(champions.judged_against)}, but {_named(champions.present)} "
@@ -50,11 +81,10 @@ def _by_merit(own: float, kind: Kind, metrics: Mapping[str, Any], champions: Cha
         )
     if champions.present is None:
         return _against_baselines(own, metrics, "there was no champion")
-    rival = "parent" if kind == "update" else "champion"
-    theirs = wql_of(metrics, rival)
+    theirs = wql_of(metrics, "champion")
     if theirs is None:
         return _against_baselines(own, metrics, f"the champion, version {champions.present}, could not be scored")
-    return _against(own, theirs, f"the {rival}'s, version {champions.present}", equal_is_enough=kind == "update")
+    return _against(own, theirs, f"the champion's, version {champions.present}")
 
 
 def wql_of(metrics: Mapping[str, Any], name: str) -> float | None:
@@ -70,17 +100,15 @@ def _against_baselines(own: float, metrics: Mapping[str, Any], because: str) -> 
     if not finite:
         return _kept(f"{because}, and no baseline could be scored")
     best = min(finite, key=lambda name: finite[name])
-    decision = _against(own, finite[best], f"the best baseline's, {best.replace('_', ' ')}", equal_is_enough=False)
+    decision = _against(own, finite[best], f"the best baseline's, {best.replace('_', ' ')}")
     return Decision(decision.promoted, f"{decision.sentence.removesuffix('.')}; {because}.")
 
 
-def _against(own: float, theirs: float, whose: str, *, equal_is_enough: bool) -> Decision:
+def _against(own: float, theirs: float, whose: str) -> Decision:
     own_text, their_text = _told_apart(own, theirs)
     compared = f"its WQL of {own_text} {{}} {their_text} of {whose}, on the same held-out windows"
     if own < theirs:
         return Decision(True, f"Promoted: {compared.format('is lower than the')}.")
-    if own == theirs and equal_is_enough:
-        return Decision(True, f"Promoted: {compared.format('equals the')}.")
     return _kept(compared.format("equals the" if own == theirs else "is higher than the"))
 
 

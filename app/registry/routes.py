@@ -26,9 +26,11 @@ from app.registry.schemas import (
     Promotion,
     Promotions,
     Quality,
+    Verdict,
     model_answer,
 )
 from app.registry.serving import check_artifact
+from app.registry.verdicts import read_verdict
 from models.cleaning.findings import Kind
 
 router = APIRouter(prefix="/v1", route_class=Route, tags=["models"])
@@ -90,6 +92,26 @@ async def read_model(request: Request, caller: Reader, version: Version) -> Resp
         return _json(model_answer(await store.read_model(connection, version)))
 
 
+@router.get(
+    "/models/{version:number}/verdict",
+    response_model=Verdict,
+    responses=problems(404),
+    summary="Read why an update was or was not let in",
+)
+async def get_verdict(request: Request, _caller: Reader, version: Version) -> Response:
+    """Every check of the gate with its figure and limit, and what they came to in one sentence. Only updates have a verdict."""
+    async with _database(request).snapshot() as connection:
+        found = await read_verdict(connection, version)
+        if found is None:
+            model = await store.read_model(connection, version)
+            raise Problem(
+                "not_found",
+                f"There is no verdict about version {version}: it is of the kind {model['kind']}, and only updates pass the "
+                "gate. Its `decision` says why it was or was not promoted.",
+            )
+    return _json(Verdict(**found))
+
+
 @router.post(
     "/models/{version:number}/promote", response_model=Model, responses=problems(404, 409), summary="Promote a version"
 )
@@ -148,5 +170,5 @@ def _location(request: Request) -> str:
     return location
 
 
-def _json(answer: Model | Models | Promotions) -> Response:
+def _json(answer: Model | Models | Promotions | Verdict) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")

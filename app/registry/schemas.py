@@ -149,3 +149,25 @@ def model_answer(row: Mapping[str, Any]) -> Model:
     """A row of `store.read_model` as it is answered."""
     artifact = ModelArtifact(bytes=row["artifact_bytes"], sha256=row["artifact_sha256"])
     return Model(**row, artifact=None if row["artifact_removed_at"] else artifact)
+
+
+class Check(BaseModel):
+    """One check of the gate."""
+
+    name: str
+    value: float | None = Field(description="What was found; null: it could not be measured.")
+    limit: float | None = Field(description="What it must keep within.")
+    passed: bool | None = Field(description="null: undecided, for lack of days.")
+    detail: str = Field(description="The same in a sentence.")
+
+
+class Verdict(BaseModel):
+    """Why an update was or was not let in."""
+
+    version: int
+    against: int | None = Field(description="The champion it was judged against.")
+    accepted: bool
+    sentence: str
+    checks: list[Check]
+    days: int = Field(description="Target days of live forecasts that it was judged by.")
+    decided_at: datetime

@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import Problem
 from app.registry.artifacts import Artifact
-from app.registry.decision import Champions, Kind, Promote, decide
+from app.registry.decision import Champions, Kind, Promote, complete, decide, decide_update
 from app.registry.promotions import PromotionKind, champion, lock_registry, point_alias, set_champion
+from app.registry.verdicts import keep_verdict
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Candidate:
     judged_against: int | None
     promote: Promote
     key_id: int | None = None
+    verdict: dict[str, Any] | None = None
+    """What the gate says of an update: accepted, sentence, checks, days."""
 
 
 class Published(NamedTuple):
@@ -68,8 +71,14 @@ async def publish(connection: AsyncConnection, candidate: Candidate) -> Publishe
     if done is not None:
         return done
     champions = Champions(candidate.judged_against, await champion(connection))
-    decision = decide(candidate.promote, candidate.kind, candidate.metrics, champions)
+    verdict = None if candidate.verdict is None else complete(candidate.verdict, champions)
+    if verdict is None:
+        decision = decide(candidate.promote, candidate.metrics, champions)
+    else:
+        decision = decide_update(candidate.promote, verdict)
     version = await _insert(connection, candidate, decision.sentence)
+    if verdict is not None:
+        await keep_verdict(connection, version, verdict, against=candidate.judged_against)
     if decision.promoted:
         kind: PromotionKind = "request" if candidate.promote == "always" else "merit"
         await set_champion(connection, version, kind=kind, reason=decision.sentence, key_id=candidate.key_id)

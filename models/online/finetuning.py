@@ -1,14 +1,11 @@
-"""A first online update: a forecaster's weights are trained on from where they stand, as sales arrive.
+"""Fine-tuning (L3): the weights of a lineage are trained on from where they stand, on the sales that came in and on old ones.
 
-Half of every batch are the newest windows, of which days that have not come in are masked; half are a replay of older
-ones, so that what was known is not forgotten. What is kept is a slow average that starts at the parent's weights.
+Half of every batch are the newest windows, of which days that have not come in are masked; half are a replay of older ones, so
+that what was known is not forgotten. What is kept is a slow average that starts at the weights before; the optimiser begins anew
+each time, warmed up over a few steps, so the average is all the state there is. What was there before is never changed. Series
+it did not know keep the unknown identity until the next training.
 
-Judged like a training, by twins: the parent's twin takes the same steps up to the days held out (the newest complete
-28, or one horizon), and both twins forecast these. The published weights take them on all days. The parent itself is
-never changed. Series the parent did not know keep the unknown identity until the next training.
-
-The shares of climatology are weighed anew as well, by forecasts of the days that have come in, made by networks that had not
-seen them: the twin's by what its parent's twin said of the days up to those held out, the child's by what the twin says of those.
+The shares of climatology are weighed anew as well, by what the networks before, which had not seen them, say of the new days.
 
 Shapes: B windows, H horizon, S series, T days.
 """
@@ -18,31 +15,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.cleaning import Cleaned, nothing_found
+from models.cleaning import Cleaned
 from models.fitting import Fit, Schedule, examples_by_context
 from models.forecaster import Forecaster, Member
-from models.heldout import judge
 from models.panel import Panel
 from models.placement import Placement, RandomNumbers, own_randomness, placement_on
 from models.progress import Clock, Report
 from models.sampling import WindowSampler, shorten_some
-from models.training import Trained, cleaned_for
+from models.training import cleaned_for
 from models.validation import learn_from_newest
 from models.windows import WindowSource
 
 NEWEST_DAYS = 28
-MOST_HELD_OUT = 28
 COMPLETE_SHARE = 0.5
-UPDATE_NOTE = (
-    "Of the twins of this version and of its parent: both have seen no day after the first window's cutoff; "
-    "the published weights have learned from all days."
-)
-
-
-class NothingNew(Exception):
-    """No day has come in since the forecaster last learned, or none that could judge an update. Not a failure."""
-
-
 STEPS_A_DAY = 4
 FEWEST_STEPS = 20
 MOST_STEPS = 112
@@ -73,48 +58,23 @@ class UpdateConfig:
         return self.learning_rate * min(asked, 1.0)
 
 
-def update(
-    forecaster: Forecaster, panel: Panel, *, config: UpdateConfig | None = None, report: Report = lambda p: None
-) -> Trained:
-    """A new forecaster that has learned from the days since `forecaster.trained_until`, with its metrics; on its device.
+def carried_on(
+    forecaster: Forecaster,
+    panel: Panel,
+    *,
+    config: UpdateConfig | None = None,
+    report: Report = lambda progress: None,
+    part: tuple[float, float] = (0.0, 1.0),
+) -> Forecaster:
+    """A forecaster that has learned from all days of the panel, on its device; `part` is of the progress that is reported.
 
-    `metrics` holds "model", "parent" and the baselines on the same held-out windows. Raises NothingNew when no day
-    has come in since, NonFiniteLoss or TimeLimitReached as a training does.
+    Raises NonFiniteLoss or TimeLimitReached as a training does.
     """
     settings = config or UpdateConfig()
-    learned = panel.day_index(forecaster.trained_until)
-    if not np.isfinite(panel.quantity_ST[:, max(learned + 1, 0) :]).any():
-        raise NothingNew(f"No sales after {forecaster.trained_until}, the last day this version has learned from.")
     clock = Clock(settings.max_seconds, 1, report)
-    parent_twin = forecaster.twin or forecaster
-    last = last_complete_day(panel)
-    cleaned = cleaned_for(forecaster.config, panel)
-    split, cutoffs = held_out_windows(panel, last, forecaster.horizon, panel.day_index(parent_twin.trained_until))
-    with own_randomness(forecaster.device):
-        twin = continued(parent_twin, panel, settings, end=split, clock=clock, part=(0.0, 0.4), cleaned=cleaned)
-        twin.adjustment = learn_from_newest(parent_twin, panel, split)
-        clock.tell("judging", 0.4)
-        seen = panel.until(panel.start + np.timedelta64(last, "D"))
-        metrics = judge(twin, seen, cutoffs, others={"parent": parent_twin})
-        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.5, 1.0), cleaned=cleaned)
-        child.adjustment = learn_from_newest(twin, panel, last + 1)
-    metrics["note"] = UPDATE_NOTE
-    child.twin = twin
-    history = [{"epoch": 1, "loss": clock.loss or 0.0}]
-    clock.tell("done", 1.0)
-    findings = nothing_found() if cleaned is None else cleaned.findings
-    steps = settings.steps_for(panel.days - 1 - learned)
-    return Trained(child, metrics, steps, history, clock.seconds(), findings)
-
-
-def carried_on(forecaster: Forecaster, panel: Panel, *, config: UpdateConfig | None = None) -> Forecaster:
-    """A forecaster that has learned from all days of the panel, with the weights that `update` would publish, but unjudged and
-    without a twin. Its shares of climatology are weighed by its parent's own forecasts."""
-    settings = config or UpdateConfig()
-    clock = Clock(settings.max_seconds, 1, lambda progress: None)
     cleaned = cleaned_for(forecaster.config, panel)
     with own_randomness(forecaster.device):
-        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=(0.0, 1.0), cleaned=cleaned)
+        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=part, cleaned=cleaned)
         child.adjustment = learn_from_newest(forecaster, panel, panel.days)
     return child
 
@@ -127,17 +87,6 @@ def last_complete_day(panel: Panel) -> int:
         if count_T[day] > 0 and count_T[day] >= COMPLETE_SHARE * usual:
             return day
     return panel.days - 1
-
-
-def held_out_windows(panel: Panel, last: int, horizon: int, learned: int) -> tuple[int, list[int]]:
-    """The first day index held out, and one cutoff a week from the day before it. Raises NothingNew."""
-    held = min(max(horizon, 7), MOST_HELD_OUT)
-    split = max(last + 1 - held, learned + 1)
-    if split > last:
-        raise NothingNew(
-            f"No complete day after {panel.start + np.timedelta64(learned, 'D')} is left to judge an update by."
-        )
-    return split, list(range(split - 1, max(last - 6, split), 7))
 
 
 def continued(

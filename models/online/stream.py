@@ -15,6 +15,7 @@ from models.inference import Issued, answerable, issue
 from models.online.finetuning import UpdateConfig, carried_on
 from models.online.tracking import Matured, learned, seasonal_error, untracked
 from models.panel import Floats, Panel
+from models.progress import Report
 from models.windows import MEMORY, take_days
 
 FINE_TUNING_DAYS = 7
@@ -38,10 +39,17 @@ def tracked(forecaster: Forecaster, panel: Panel, *, speeds: Speeds) -> Forecast
     return replace(forecaster, tracking=replace(tracking, levels=speeds.levels))
 
 
-def fine_tuned(forecaster: Forecaster, panel: Panel, *, config: UpdateConfig | None = None) -> Forecaster:
+def fine_tuned(
+    forecaster: Forecaster,
+    panel: Panel,
+    *,
+    config: UpdateConfig | None = None,
+    report: Report = lambda progress: None,
+    part: tuple[float, float] = (0.0, 1.0),
+) -> Forecaster:
     """The forecaster with a lineage that has learned from all days of the panel; the networks as trained stay beside it."""
     before = forecaster.lineage or replace(forecaster, tracking=None, twin=None)
-    return replace(forecaster, lineage=replace(carried_on(before, panel, config=config), tracking=None))
+    return replace(forecaster, lineage=carried_on(before, panel, config=config, report=report, part=part))
 
 
 def matured(panel: Panel, day: int, said: dict[int, Issued], horizon: int) -> Matured:

@@ -76,6 +76,16 @@ class Tracking:
             again_SD=self.again_SD[row_B],
         )
 
+    def differing(self, came: "Matured") -> NDArray[np.int64]:
+        """The series of which a day that was learned has got another value since, and that may learn it again."""
+        age = int((self.until - came.day).astype(np.int64))
+        if not 0 <= age < REMEMBERED_DAYS:
+            return np.empty(0, np.int64)
+        at = REMEMBERED_DAYS - 1 - age
+        before_S = self.learned_SD[:, at]
+        same_S = (before_S == came.y_S) | (np.isnan(before_S) & np.isnan(came.y_S))
+        return np.flatnonzero(~same_S & ~self.again_SD[:, at])
+
     def arrays(self) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
         return self.lean_SG, self.shift_SGQ, self.learned_SD, self.again_SD
 
@@ -133,21 +143,18 @@ def corrected(tracking: Tracking, came: Matured) -> Tracking:
     """The state after a day that was learned before has got another value, `came.y_S`: shifts move by what the true value says
     differently, faded by the days since. Series whose value is the one learned, or that were corrected already, stay."""
     age = int((tracking.until - came.day).astype(np.int64))
-    if not 0 <= age < REMEMBERED_DAYS:
+    again = tracking.differing(came)
+    if not again.size:
         return tracking
     at = REMEMBERED_DAYS - 1 - age
     before_S = tracking.learned_SD[:, at]
-    same_S = (before_S == came.y_S) | (np.isnan(before_S) & np.isnan(came.y_S))
-    again_S = ~same_S & ~tracking.again_SD[:, at]
-    if not again_S.any():
-        return tracking
     mixed_SJQ = mixed(came.trained_SJQ, came.lineage_SJQ, tracking.lean_SG, _stretch_of(came.trained_SJQ.shape[1]))
     true, learnt = (_misses(tracking.shift_SGQ, came, mixed_SJQ, y_S) for y_S in (came.y_S, before_S))
     moved_SGQ = np.float32(0.5 ** (age / HALF_LIFE)) * RATE_G[:, None] * (true - learnt)
     shift_SGQ = tracking.shift_SGQ.copy()
-    shift_SGQ[again_S] = _clamped(shift_SGQ[again_S] + moved_SGQ[again_S])
+    shift_SGQ[again] = _clamped(shift_SGQ[again] + moved_SGQ[again])
     learned_SD, again_SD = tracking.learned_SD.copy(), tracking.again_SD.copy()
-    learned_SD[again_S, at], again_SD[again_S, at] = came.y_S[again_S], True
+    learned_SD[again, at], again_SD[again, at] = came.y_S[again], True
     return replace(tracking, shift_SGQ=shift_SGQ, learned_SD=learned_SD, again_SD=again_SD)
 
 

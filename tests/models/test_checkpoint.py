@@ -10,6 +10,8 @@ from safetensors.torch import load, save
 
 from models.checkpoint import CheckpointError, deserialise, serialise
 from models.inference import predict
+from models.online.stream import Speeds, Stream
+from models.online.tracking import untracked
 from models.training import Trained, train
 from models.training_config import MODELS
 from tests.models.panels import make_panel, small
@@ -64,7 +66,7 @@ def test_a_version_from_before_logarithms_compares_amounts_as_it_did() -> None:
 def test_a_version_from_before_sums_had_levels_and_climatology_kinds_is_read() -> None:
     weights, description = serialise(train(make_panel(), small("mlp", epochs=1)).forecaster)
     weights = without_logarithms(weights)
-    assert description["format"] == 5
+    assert description["format"] == 6
     old = json.loads(json.dumps(description)) | {"format": 3}
     for part in ("model", "twin"):
         del old[part]["levels_of_sums"]
@@ -175,3 +177,30 @@ def test_descriptions_that_do_not_fit_are_refused(saved: tuple[bytes, dict[str, 
     for given, sentence in cases:
         with pytest.raises(CheckpointError, match=sentence):
             deserialise(weights, given)
+
+
+def test_an_updated_forecaster_is_the_same_again_with_its_state_and_its_lineage() -> None:
+    panel = make_panel(days=190)
+    known = panel.until(panel.start + np.timedelta64(174, "D"))
+    stream = Stream(train(known, small()).forecaster, panel, speeds=Speeds())
+    stream.issue(174)
+    for day in range(175, 184):
+        stream.learn(day)
+        stream.issue(day)
+    updated = stream.forecaster
+    again = deserialise(*serialise(updated))
+    assert again.tracking is not None and updated.tracking is not None and again.lineage is not None
+    for one, other in zip(again.tracking.arrays(), updated.tracking.arrays(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.tracking.keys == updated.tracking.keys
+    first, second = (predict(forecaster, panel, 183) for forecaster in (updated, again))
+    np.testing.assert_array_equal(first.mean_SH, second.mean_SH)
+    np.testing.assert_array_equal(first.quantiles_SHQ, second.quantiles_SHQ)
+
+
+def test_a_state_that_is_not_finite_is_refused(trained: Trained) -> None:
+    tracking = untracked(list(trained.forecaster.keys), trained.forecaster.trained_until)
+    tracking.shift_SGQ[0, 0, 0] = np.nan
+    weights, description = serialise(replace(trained.forecaster, tracking=tracking))
+    with pytest.raises(CheckpointError, match=r"tracking\.shift"):
+        deserialise(weights, description)

@@ -20,7 +20,7 @@ from models.features import compute_features
 from models.fitting import Examples, Fit, Schedule, examples_of, losses_of
 from models.forecaster import Forecaster
 from models.inference import predict
-from models.online.finetuning import update
+from models.online.finetuning import carried_on
 from models.panel import Panel
 from models.placement import (
     COMPILED_FROM_STEPS,
@@ -210,7 +210,7 @@ def test_a_gpu_learns_compiled_is_updated_and_leaves_the_callers_random_state_al
         warnings.simplefilter("ignore", DeprecationWarning)
         epochs = COMPILED_FROM_STEPS // 20
         trained = train(seen, small("mlp", epochs=epochs), placement=placement)
-    later = update(trained.forecaster, panel).forecaster
+    later = carried_on(trained.forecaster, panel)
     assert later.device.type == "cuda"
     assert np.isfinite(predict(later, panel, 199).quantiles_SHQ).all()
     assert torch.equal(torch.cuda.get_rng_state(placement.device), state)

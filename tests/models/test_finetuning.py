@@ -1,4 +1,4 @@
-"""An online update: what it learns from, what it must not read, and how it is judged."""
+"""Fine-tuning: what a lineage learns from, what it must not read, and what it leaves as it was."""
 
 from dataclasses import replace
 
@@ -11,15 +11,7 @@ from models.evaluation import evaluate
 from models.forecaster import Forecaster, Member
 from models.inference import predict
 from models.metrics import Doubles
-from models.online.finetuning import (
-    NothingNew,
-    UpdateConfig,
-    carried_on,
-    continued,
-    held_out_windows,
-    last_complete_day,
-    update,
-)
+from models.online.finetuning import UpdateConfig, carried_on, continued, last_complete_day
 from models.panel import Panel
 from models.progress import Clock, Progress, TimeLimitReached
 from models.training import Course, Trained, unadjusted
@@ -68,19 +60,12 @@ def several() -> list[Forecaster]:
 def test_a_child_has_learned_and_its_parent_is_unchanged(trained: Trained) -> None:
     parent = trained.forecaster
     before, twin_before = weights(parent), weights(parent.twin)  # type: ignore[arg-type]
-    updated = update(parent, first_days(190), config=QUICK)
+    child = carried_on(parent, first_days(190), config=QUICK)
     assert same(weights(parent), before) and same(weights(parent.twin), twin_before)  # type: ignore[arg-type]
     assert parent.trained_until == np.datetime64("2025-06-09")
-    child = updated.forecaster
     assert not same(weights(child), before)
     assert child.trained_until == first_days(190).end and child.keys == parent.keys
-    assert updated.steps == 8
-
-
-def test_carrying_on_gives_the_weights_that_an_update_would_publish(trained: Trained) -> None:
-    child = carried_on(trained.forecaster, first_days(190), config=QUICK)
-    assert same(weights(child), weights(update(trained.forecaster, first_days(190), config=QUICK).forecaster))
-    assert child.twin is None and child.trained_until == first_days(190).end
+    assert child.twin is None
 
 
 def test_networks_that_learn_on_together_become_what_each_becomes_alone() -> None:
@@ -97,13 +82,13 @@ def test_an_update_of_several_networks_tells_every_step_and_keeps_to_its_time(mo
     monkeypatch.setattr("models.progress.REPORT_SECONDS", 0.0)
     panel = with_covariates(first_days(190))
     told: list[Progress] = []
-    updated = update(several()[0], panel, config=QUICK, report=told.append)
+    carried_on(several()[0], panel, config=QUICK, report=told.append, part=(0.2, 0.8))
     fractions = [p.fraction for p in told]
-    assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    assert [p.stage for p in told] == ["updating"] * 8 + ["judging"] + ["updating"] * 8 + ["done"]
-    assert all(p.loss is not None and p.loss > 0 for p in told[1:]) and told[-1].loss == updated.history[-1]["loss"]
+    assert fractions == sorted(fractions) and fractions[0] == 0.2 and fractions[-1] < 0.8
+    assert [p.stage for p in told] == ["updating"] * 8
+    assert all(p.loss is not None and p.loss > 0 for p in told[1:])
     with pytest.raises(TimeLimitReached):
-        update(several()[0], panel, config=replace(QUICK, steps=100_000, max_seconds=1.0))
+        carried_on(several()[0], panel, config=replace(QUICK, steps=100_000, max_seconds=1.0))
 
 
 def test_steps_follow_the_days_within_bounds() -> None:
@@ -116,19 +101,6 @@ def test_small_updates_have_a_lower_rate_so_that_steps_times_rate_follow_the_day
     for days in (1, 2, 3, 5, 10, 28):
         assert config.steps_for(days) * config.rate_for(days) == pytest.approx(4 * days * 0.02)
     assert config.rate_for(365) == 0.02 and UpdateConfig(steps=7, learning_rate=0.02).rate_for(1) == 0.02
-
-
-def test_it_is_judged_beside_its_parent_on_days_the_twins_have_not_seen(trained: Trained) -> None:
-    panel = first_days(190)
-    updated = update(trained.forecaster, panel, config=QUICK)
-    metrics, twin = updated.metrics, updated.forecaster.twin
-    assert {"model", "parent", "seasonal_naive", "moving_average", "exponential_smoothing"} < set(metrics)
-    assert twin is not None and twin.trained_until == np.datetime64(metrics["windows"][0])
-    cutoffs = [panel.day_index(np.datetime64(day)) for day in metrics["windows"]]
-    assert cutoffs[0] == 189 - 7
-    again = evaluate(lambda p, c: predict(twin, p, c), panel, cutoffs, horizon=7)
-    assert again == metrics["model"]
-    assert metrics["model"] != metrics["parent"]
 
 
 def test_shuffled_labels_after_the_end_leave_the_weights_identical(trained: Trained) -> None:
@@ -147,15 +119,16 @@ def test_a_new_day_reaches_the_weights(trained: Trained) -> None:
     panel = first_days(161)
     other = replace(panel, quantity_ST=panel.quantity_ST.copy())
     other.quantity_ST[:, 160] += 30
-    children = [update(trained.forecaster, p, config=QUICK).forecaster for p in (panel, other)]
+    children = [carried_on(trained.forecaster, p, config=QUICK) for p in (panel, other)]
     assert not same(weights(children[0]), weights(children[1]))
     assert all(torch.isfinite(value).all() for value in weights(children[0]).values())
 
 
 def test_the_same_update_twice_gives_the_same_weights(trained: Trained) -> None:
     panel = first_days(190)
-    first, second = (update(trained.forecaster, panel, config=QUICK) for _ in range(2))
-    assert same(weights(first.forecaster), weights(second.forecaster)) and first.metrics == second.metrics
+    first, second = (carried_on(trained.forecaster, panel, config=QUICK) for _ in range(2))
+    assert same(weights(first), weights(second))
+    assert first.adjustment.as_dict() == second.adjustment.as_dict()
 
 
 def test_shares_of_climatology_are_relearned_from_days_before_the_end_alone(trained: Trained) -> None:
@@ -188,18 +161,6 @@ def without(panel: Panel, days: slice) -> Panel:
     return absent
 
 
-def test_days_that_the_training_was_judged_on_are_no_news_to_the_first_update(trained: Trained) -> None:
-    """The twin has not learned from them, but its evidence holds them: of seven days ahead only the newest is new."""
-    twin = trained.forecaster.twin
-    assert twin is not None and twin.adjustment.evidence_until == trained.forecaster.trained_until
-    first = update(trained.forecaster, first_days(161), config=QUICK).forecaster
-    assert first.twin is not None and first.twin.trained_until > twin.trained_until
-    assert first.twin.adjustment.as_dict() == twin.adjustment.as_dict()
-    assert first.adjustment.as_dict() != twin.adjustment.as_dict()
-    assert first.adjustment.evidence_until == first_days(161).end
-    assert learn_from_newest(first.twin, without(first_days(161), np.s_[160:]), 161) is first.twin.adjustment
-
-
 def test_each_day_with_sales_counts_once_and_as_a_twentyeighth_whatever_the_horizon(trained: Trained) -> None:
     """Four weeks of which one day came in add what that day alone adds, and older evidence fades by all of them; where all came
     in, each day is heard, forecast week by week by a network of seven days that has seen none of them."""
@@ -214,7 +175,7 @@ def test_each_day_with_sales_counts_once_and_as_a_twentyeighth_whatever_the_hori
 
 
 def test_an_update_whose_forecasts_were_far_off_leans_on_climatology(trained: Trained) -> None:
-    """Sales in chaos since the training: whatever the networks knew of the week is worth less, in child and twin alike."""
+    """Sales in chaos since the training: whatever the networks knew of the week is worth less."""
     panel = first_days(230)
     shuffled = replace(panel, quantity_ST=panel.quantity_ST.copy())
     rng = np.random.default_rng(3)
@@ -224,10 +185,6 @@ def test_an_update_whose_forecasts_were_far_off_leans_on_climatology(trained: Tr
         child = carried_on(child, shuffled.until(shuffled.start + np.timedelta64(day, "D")), config=QUICK)
     calm = trained.forecaster.adjustment.climatology_K
     assert child.adjustment.climatology_K[1:].sum() > calm[1:].sum()
-    updated = update(trained.forecaster, shuffled, config=QUICK).forecaster
-    assert updated.twin is not None and updated.twin.adjustment.evidence_C is not None
-    assert updated.adjustment.evidence_C is not None
-    assert not np.array_equal(updated.adjustment.evidence_C, updated.twin.adjustment.evidence_C)
 
 
 def test_an_update_helps_after_a_shift(trained: Trained) -> None:
@@ -237,7 +194,7 @@ def test_an_update_helps_after_a_shift(trained: Trained) -> None:
     panel.quantity_ST[:, (np.arange(230) >= 160) & quiet] *= 6
     seen = panel.until(panel.start + np.timedelta64(222, "D"))
     config = UpdateConfig(steps=120, batch_size=128, learning_rate=3e-3, decay=0.9)
-    child = update(trained.forecaster, seen, config=config).forecaster
+    child = carried_on(trained.forecaster, seen, config=config)
     scores = [
         evaluate(lambda p, c, f=f: predict(f, p, c), panel, [222], horizon=7) for f in (trained.forecaster, child)
     ]
@@ -245,43 +202,20 @@ def test_an_update_helps_after_a_shift(trained: Trained) -> None:
 
 
 def test_a_chain_of_updates_survives_its_file(trained: Trained) -> None:
-    child = update(trained.forecaster, first_days(175), config=QUICK).forecaster
-    grandchild = update(deserialise(*serialise(child)), first_days(190), config=QUICK).forecaster
-    direct = update(child, first_days(190), config=QUICK).forecaster
+    child = carried_on(trained.forecaster, first_days(175), config=QUICK)
+    grandchild = carried_on(deserialise(*serialise(child)), first_days(190), config=QUICK)
+    direct = carried_on(child, first_days(190), config=QUICK)
     assert same(weights(grandchild), weights(direct))
-    assert direct.twin is not None and direct.twin.trained_until > child.twin.trained_until  # type: ignore[union-attr]
-
-
-def test_nothing_new_is_said(trained: Trained) -> None:
-    with pytest.raises(NothingNew, match="after 2025-06-09"):
-        update(trained.forecaster, first_days(160), config=QUICK)
-    silent = first_days(170)
-    silent.quantity_ST[:, 160:] = np.nan
-    with pytest.raises(NothingNew):
-        update(trained.forecaster, silent, config=QUICK)
 
 
 def test_a_series_that_is_new_since_takes_part(trained: Trained) -> None:
     panel = make_panel(6, 190)
-    updated = update(trained.forecaster, panel, config=QUICK)
-    assert np.isfinite(predict(updated.forecaster, panel, 189).mean_SH).all()
-    assert len(updated.forecaster.keys) == 5
+    child = carried_on(trained.forecaster, panel, config=QUICK)
+    assert np.isfinite(predict(child, panel, 189).mean_SH).all()
+    assert len(child.keys) == 5
 
 
-def test_a_day_of_which_little_has_come_in_does_not_judge() -> None:
+def test_a_day_of_which_little_has_come_in_is_not_complete() -> None:
     panel = first_days(190)
     panel.quantity_ST[1:, 188:] = np.nan
     assert last_complete_day(panel) == 187
-    assert held_out_windows(panel, 187, 28, 120) == (160, [159, 166, 173, 180])
-    assert held_out_windows(panel, 187, 7, 185) == (186, [185])
-    with pytest.raises(NothingNew, match="left to judge"):
-        held_out_windows(panel, 187, 7, 187)
-
-
-def test_progress_and_limits_are_those_of_a_training(trained: Trained) -> None:
-    told: list[Progress] = []
-    update(trained.forecaster, first_days(190), config=QUICK, report=told.append)
-    fractions = [p.fraction for p in told]
-    assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    with pytest.raises(TimeLimitReached):
-        update(trained.forecaster, first_days(190), config=replace(QUICK, steps=100_000, max_seconds=1.0))

@@ -1,0 +1,1 @@
+"""Forecasts as they were issued, beside what came: kept, scored, read."""

@@ -1,0 +1,208 @@
+"""What an update reads before it works, all from one snapshot: where it begins, the days that came in, what was said of them.
+
+It begins at the head of the lineage: the newest version that came of the champion since that was promoted, else the champion
+itself. So a lineage that was refused lives on in the shadow, and after a roll-back or a promotion by hand a new one begins.
+
+Shapes: S series, J days ahead, Q quantile levels, W mean and scored levels.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import numpy as np
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.accuracy.store import Issuance, SaidOfDay, issuances, said_of_day, scored_until
+from app.database.engine import Database, begun
+from app.jobs.task import Champion
+from app.sales.panel import TrainingData, read_panel
+from models.online.finetuning import last_complete_day
+from models.online.stream import FINE_TUNING_DAYS
+from models.online.tracking import REMEMBERED_DAYS
+from models.panel import Floats
+from models.windows import MEMORY
+
+AGAIN_AT_MOST = 7
+"""Days learned before that are learned again in one update, the newest ones, when they were corrected."""
+SCORED_AT_MOST = 56
+"""Days that one update scores at most, the newest ones: forecasts as issued are not kept longer."""
+RECORD_DAYS = 182
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where an update begins. `jobs` made the lineage's versions: what they issued is its live record. `learned_until` is the
+    head's newest day, `fine_tuned_until` that of its networks."""
+
+    champion: Champion
+    head: Champion
+    jobs: frozenset[UUID]
+    learned_until: date
+    fine_tuned_until: date
+
+
+@dataclass(frozen=True)
+class SaidBefore:
+    """A day, and what was said of it at earlier cutoffs, by how many days ahead."""
+
+    day: date
+    by_ahead: dict[int, tuple[Issuance, SaidOfDay]]
+
+
+@dataclass(frozen=True)
+class UpdateReading:
+    """`newest` is the newest complete day; `came` are days to learn from, `again` corrected ones, `scored` those to score.
+
+    `record`: for each scored day of the lineage its sums by (source, segment, stretch)."""
+
+    data: TrainingData
+    line: Line
+    newest: date
+    came: list[SaidBefore]
+    again: list[SaidBefore]
+    scored: list[SaidBefore]
+    record: dict[date, dict[tuple[str, str, str], list[float]]]
+
+
+async def read_update(database: Database, *, fine_tune: bool | None, horizon: int = 28) -> UpdateReading | None:
+    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need."""
+    async with database.snapshot() as connection:
+        driver = await begun(connection)
+        line = await _line(driver)
+        if line is None:
+            return None
+        data = await _panel(connection, driver, line, fine_tune=fine_tune)
+        if data is None:
+            return None
+        newest = _date(data, last_complete_day(data.panel))
+        first_scored = newest - timedelta(days=SCORED_AT_MOST - 1)
+        until = await scored_until(driver)
+        to_score = _days(max(first_scored, (until or date.min) + timedelta(days=1)) if until else first_scored, newest)
+        to_learn = _days(line.learned_until + timedelta(days=1), newest)
+        again = await _corrected(driver, line)
+        needed = {*to_score, *to_learn[-SCORED_AT_MOST:], *again}
+        said = await _said(driver, data, sorted(needed))
+        return UpdateReading(
+            data,
+            line,
+            newest,
+            [said[day] for day in to_learn if day in said],
+            [said[day] for day in again],
+            [said[day] for day in to_score if said[day].by_ahead],
+            await _record(driver, line),
+        )
+
+
+async def _line(driver: asyncpg.Connection) -> Line | None:
+    rows = await driver.fetch("""
+        WITH RECURSIVE promoted AS (
+            SELECT a.version, max(p.promoted_at) AS promoted_at
+            FROM aliases a JOIN promotions p USING (version) WHERE a.alias = 'champion' GROUP BY a.version),
+        down AS (
+            SELECT v.version FROM versions v JOIN promoted USING (version)
+            UNION ALL
+            SELECT v.version FROM versions v JOIN down ON v.parent = down.version CROSS JOIN promoted p
+            WHERE v.kind = 'update' AND v.created_at > p.promoted_at AND v.artifact_removed_at IS NULL),
+        up AS (
+            SELECT v.* FROM versions v WHERE v.version = (SELECT max(version) FROM down)
+            UNION ALL
+            SELECT v.* FROM versions v JOIN up ON v.version = up.parent)
+        SELECT up.version, up.kind, up.job_id, up.artifact_sha256, up.trained_on ->> 'cutoff' AS cutoff,
+               up.config #>> '{lineage,trained_until}' AS fine_tuned, p.version AS champion, c.artifact_sha256 AS champion_sha256
+        FROM up CROSS JOIN promoted p JOIN versions c ON c.version = p.version ORDER BY up.version DESC""")
+    if not rows:
+        return None
+    head, root = rows[0], rows[-1]
+    learned_until = date.fromisoformat(head["cutoff"])
+    fine_tuned = head["fine_tuned"] or root["cutoff"]
+    return Line(
+        Champion(head["champion"], head["champion_sha256"]),
+        Champion(head["version"], head["artifact_sha256"]),
+        frozenset(row["job_id"] for row in rows if row["kind"] == "update"),
+        learned_until,
+        date.fromisoformat(fine_tuned),
+    )
+
+
+async def _panel(
+    connection: AsyncConnection, driver: asyncpg.Connection, line: Line, *, fine_tune: bool | None
+) -> TrainingData | None:
+    newest: date | None = await driver.fetchval("SELECT max(last_day) FROM series WHERE rows > 0")
+    if newest is None:
+        return None
+    due = fine_tune or (fine_tune is None and (newest - line.fine_tuned_until).days >= FINE_TUNING_DAYS)
+    since = None if due else newest - timedelta(days=MEMORY + SCORED_AT_MOST)
+    return await read_panel(connection, since=since)
+
+
+async def _corrected(driver: asyncpg.Connection, line: Line) -> list[date]:
+    """Days that the head has learned from and that posts have touched since: the newest of them, oldest first."""
+    first = line.learned_until - timedelta(days=REMEMBERED_DAYS - 1)
+    rows = await driver.fetch(
+        """
+        SELECT DISTINCT day::date AS day FROM posts p CROSS JOIN LATERAL generate_series(
+            greatest(p.first_day, $1::date), least(p.last_day, $2::date), interval '1 day') AS day
+        WHERE p.created_at > (SELECT created_at FROM versions WHERE version = $3)
+        AND p.first_day <= $2 AND p.last_day >= $1 ORDER BY day DESC LIMIT $4""",
+        first,
+        line.learned_until,
+        line.head.version,
+        AGAIN_AT_MOST,
+    )
+    return sorted(row["day"] for row in rows)
+
+
+async def _said(driver: asyncpg.Connection, data: TrainingData, days: list[date]) -> dict[date, SaidBefore]:
+    """What was said of each day, as far as it is kept."""
+    if not days:
+        return {}
+    row_of = {int(series_id): row for row, series_id in enumerate(data.series_ids.tolist())}
+    made = await issuances(driver, days[0] - timedelta(days=365), days[-1] - timedelta(days=1))
+    found = {}
+    for day in days:
+        by_ahead = {}
+        for issuance in made:
+            said = await said_of_day(driver, issuance, day, row_of)
+            if said is not None:
+                by_ahead[(day - issuance.cutoff).days] = (issuance, said)
+        found[day] = SaidBefore(day, by_ahead)
+    return found
+
+
+async def _record(driver: asyncpg.Connection, line: Line) -> dict[date, dict[tuple[str, str, str], list[float]]]:
+    """The lineage's live record: sums of the days that its own jobs scored."""
+    rows = await driver.fetch(
+        """
+        SELECT s.day, s.source, s.segment, s.stretch, s.sums FROM scores s JOIN scored_days d USING (day)
+        WHERE d.job_id = ANY($1) AND s.source IN ('lineage', 'frozen')
+        AND s.day > (SELECT max(day) FROM scored_days) - $2::int""",
+        list(line.jobs),
+        RECORD_DAYS,
+    )
+    found: dict[date, dict[tuple[str, str, str], list[float]]] = {}
+    for row in rows:
+        found.setdefault(row["day"], {})[row["source"], row["segment"], row["stretch"]] = row["sums"]
+    return found
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _date(data: TrainingData, index: int) -> date:
+    day: Any = (data.panel.start + np.timedelta64(index, "D")).item()
+    assert isinstance(day, date)
+    return day
+
+
+def row_index(data: TrainingData, day: date) -> int:
+    """The day's index in the panel."""
+    return data.panel.day_index(np.datetime64(day))
+
+
+def unsaid(series: int, width: int) -> Floats:
+    """What stands for a cutoff at which nothing was said."""
+    return np.full((series, width), np.nan, np.float32)

@@ -1,0 +1,230 @@
+"""The gate: whether an update may be let in, check by check, each with its figure, its limit and a sentence.
+
+Three kinds of evidence. What the update would say now, beside what the champion says: hard checks, which catch what is broken at
+once. A replay of recent cutoffs by the very state that would be published: it can only refuse, since it may have learned from
+those days. And the live record: what the lineage had said of each day before it came in, beside what the networks as trained had
+said of it, paired by target day; only of such a day an update cannot have known. A check that has too few days is undecided.
+
+Losses are compared in percent, all series together, with the interval of a circular block bootstrap over target days.
+
+Shapes: S series, H horizon, Q quantile levels, T target days, K stretches of the horizon, N segments, X sums (scoring.py).
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation import SCORED_LEVELS
+from models.forecast import Forecast
+from models.online.scoring import SUMS, missed
+from models.panel import Floats
+from models.segments import SEGMENTS
+
+Doubles = NDArray[np.float64]
+PINBALL, SALES, MEAN = SUMS.index("pinball"), SUMS.index("sales"), SUMS.index("mean")
+DRAWS = 2000
+ONE_SIDED = 0.1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an update must keep within. Percent are of the loss of what it is compared with, points of all sales or of levels."""
+
+    loss_percent: float = 0.3
+    segment_percent: float = 2.0
+    replay_percent: float = 1.0
+    bias_points: float = 3.0
+    coverage_points: float = 2.0
+    moved_percent: float = 15.0
+    near_days: int = 56
+    far_days: int = 112
+    times_maximum: float = 3.0
+    above_maximum_share: float = 0.001
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. `passed` None: undecided, for lack of days."""
+
+    name: str
+    value: float | None
+    limit: float | None
+    passed: bool | None
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All checks, what they come to, and why in one sentence; `days` of the live record."""
+
+    accepted: bool
+    sentence: str
+    checks: list[Check]
+    days: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """The live record, paired: sums (T, N, K, X) of the lineage and of the networks as trained, of the same target days."""
+
+    lineage_TNKX: Doubles
+    frozen_TNKX: Doubles
+
+    @property
+    def days(self) -> int:
+        return len(self.lineage_TNKX)
+
+
+def hard_checks(forecast: Forecast, maximum_S: Floats, limits: Limits) -> list[Check]:
+    """What no forecast may break, of what the update would say now. `maximum_S`: the most a series sold on a day (NaN: never)."""
+    mean_SH, quantiles_SHQ = forecast.mean_SH, forecast.quantiles_SHQ
+    finite = np.isfinite(mean_SH).all() and np.isfinite(quantiles_SHQ).all()
+    broken = int((~np.isfinite(mean_SH).all(axis=1) | ~np.isfinite(quantiles_SHQ).all(axis=(1, 2))).sum())
+    checks = [Check("finite", float(broken), 0.0, bool(finite), f"{broken} series with a forecast that is no number.")]
+    below = int(((mean_SH < 0).any(axis=1) | (quantiles_SHQ < 0).any(axis=(1, 2))).sum())
+    checks.append(Check("not_negative", float(below), 0.0, below == 0, f"{below} series with a forecast below zero."))
+    crossed = int((np.diff(quantiles_SHQ, axis=2) < 0).any(axis=(1, 2)).sum())
+    checks.append(Check("ordered", float(crossed), 0.0, crossed == 0, f"{crossed} series whose quantiles cross."))
+    known_S = np.isfinite(maximum_S) & (maximum_S > 0)
+    floor = float(np.median(maximum_S[known_S])) if known_S.any() else 1.0
+    most_S = limits.times_maximum * np.fmax(maximum_S, floor * 0.1)
+    above = float((np.nan_to_num(mean_SH.max(axis=1)) > most_S).mean())
+    told = f"{100 * above:.2f} % of series are forecast above {limits.times_maximum:g} times the most they ever sold."
+    checks.append(Check("plausible", above, limits.above_maximum_share, above <= limits.above_maximum_share, told))
+    return checks
+
+
+def moved_check(forecast: Forecast, champion: Forecast, limits: Limits) -> Check:
+    """How far forecasts move from the champion's: an update by some days is a near copy, and one that is not is no update."""
+    with np.errstate(invalid="ignore"):
+        moved = float(np.abs(forecast.mean_SH - champion.mean_SH).sum() / max(float(champion.mean_SH.sum()), 1e-9))
+    percent = 100 * moved if math.isfinite(moved) else None
+    passed = percent is not None and percent <= limits.moved_percent
+    told = "no number" if percent is None else f"{percent:.1f} %"
+    detail = f"Forecasts move by {told} of their level from the champion's."
+    return Check("near_copy", percent, limits.moved_percent, passed, detail)
+
+
+def replay_checks(metrics: Mapping[str, Any], limits: Limits) -> list[Check]:
+    """The update beside its champion on recent cutoffs, entries "model" and "parent" of the metrics; it may know these days, so
+    that this can only refuse."""
+    own, other = metrics["model"], metrics["parent"]
+    cutoffs = len(metrics["windows"])
+    if not cutoffs or None in (own["wql"], other["wql"], own["bias"], other["bias"]) or not other["wql"]:
+        unknown = own["wql"] is None and other["wql"] is not None
+        why = "Its loss is no number." if unknown else "No recent cutoff has days that came in."
+        return [Check("replay_loss", None, limits.replay_percent, False if unknown else None, why)]
+    percent, bias = 100 * (own["wql"] / other["wql"] - 1), 100 * (own["bias"] - other["bias"])
+    return [
+        _check(
+            "replay_loss", percent, limits.replay_percent, f"WQL on {cutoffs} recent cutoffs, % above the champion's"
+        ),
+        _check(
+            "replay_bias", bias, limits.bias_points, f"Bias on {cutoffs} recent cutoffs less the champion's", both=True
+        ),
+    ]
+
+
+def record_checks(record: Record, limits: Limits) -> list[Check]:
+    """The live record: loss near and far, by segment, bias and coverage, each once there are days enough."""
+    lineage, frozen = record.lineage_TNKX, record.frozen_TNKX
+    near = _loss_check("loss_days_1-7", lineage[:, :, :1], frozen[:, :, :1], limits, days=limits.near_days, block=14)
+    far = _loss_check("loss_days_8-28", lineage[:, :, 1:], frozen[:, :, 1:], limits, days=limits.far_days, block=28)
+    if record.days < limits.near_days:
+        lacking = _lacking(record.days, limits.near_days)
+        rest = [Check(name, None, None, None, lacking) for name in ("segments", "bias", "coverage")]
+        return [near, far, *rest]
+    own_X, other_X = lineage.sum(axis=(0, 1, 2)), frozen.sum(axis=(0, 1, 2))
+    bias = 100 * (own_X[MEAN] - other_X[MEAN]) / max(other_X[SALES], 1e-9)
+    levels = (SCORED_LEVELS[0], SCORED_LEVELS[-1])
+    worse = max(100 * (missed(own_X, level) - missed(other_X, level)) for level in levels)
+    return [
+        near,
+        far,
+        _segments_check(lineage.sum(axis=(0, 2)), frozen.sum(axis=(0, 2)), limits),
+        _check("bias", bias, limits.bias_points, f"Bias over {record.days} days less the frozen champion's", both=True),
+        _check(
+            "coverage", worse, limits.coverage_points, f"Levels {levels[0]} and {levels[1]} missed by more than frozen"
+        ),
+    ]
+
+
+def verdict(checks: Iterable[Check], *, days: int) -> Verdict:
+    """All checks together: none may have failed. Undecided ones are told."""
+    found = list(checks)
+    failed = [check for check in found if check.passed is False]
+    open_ = [check.name for check in found if check.passed is None]
+    waiting = (
+        f" Undecided: {', '.join(open_)}; until they are decided the replay of recent cutoffs decides." if open_ else ""
+    )
+    if failed:
+        why = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+        return Verdict(False, f"Refused. {why}{waiting}", found, days)
+    decided = sum(check.passed is True for check in found)
+    return Verdict(
+        True,
+        f"Accepted: it passed all of {decided} checks, {days} days of the live record among them.{waiting}",
+        found,
+        days,
+    )
+
+
+def interval(
+    own_T: Doubles, other_T: Doubles, *, block: int, level: float = ONE_SIDED, seed: int = 0
+) -> tuple[float, float]:
+    """One-sided bounds, lower and upper, of by how many percent the sum of one daily loss is above another's: circular block
+    bootstrap over days, which are drawn for both together."""
+    days = len(own_T)
+    rng = np.random.default_rng(seed)
+    start = rng.integers(0, days, (DRAWS, -(-days // block)))
+    drawn = ((start[:, :, None] + np.arange(block)) % days).reshape(DRAWS, -1)[:, :days]
+    ratio = own_T[drawn].sum(axis=1) / np.maximum(other_T[drawn].sum(axis=1), 1e-12)
+    low, high = np.quantile(ratio, (level, 1 - level))
+    return 100 * (float(low) - 1), 100 * (float(high) - 1)
+
+
+def _loss_check(name: str, lineage: Doubles, frozen: Doubles, limits: Limits, *, days: int, block: int) -> Check:
+    """Fails where the loss is above the limit, and above the other's by more than chance."""
+    own_T, other_T = lineage[..., PINBALL].sum(axis=(1, 2)), frozen[..., PINBALL].sum(axis=(1, 2))
+    if len(own_T) < days or other_T.sum() <= 0:
+        return Check(name, None, limits.loss_percent, None, _lacking(len(own_T), days))
+    percent = 100 * (own_T.sum() / other_T.sum() - 1)
+    low, high = interval(own_T, other_T, block=block)
+    detail = (
+        f"Loss {percent:+.2f} % against the networks as trained over {len(own_T)} days ({low:+.2f} to {high:+.2f} %)."
+    )
+    return Check(name, float(percent), limits.loss_percent, not (percent > limits.loss_percent and low > 0), detail)
+
+
+def _segments_check(own_NX: Doubles, other_NX: Doubles, limits: Limits) -> Check:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        percent_N = 100 * (own_NX[:, PINBALL] / other_NX[:, PINBALL] - 1)
+    if not np.isfinite(percent_N).any():
+        return Check("segments", None, limits.segment_percent, None, "No segment had a loss.")
+    worst = int(np.nanargmax(np.where(np.isfinite(percent_N), percent_N, -np.inf)))
+    return _check(
+        "segments", float(percent_N[worst]), limits.segment_percent, f"Loss of {SEGMENTS[worst]} series, the worst"
+    )
+
+
+def _check(name: str, value: float, limit: float, what: str, *, both: bool = False) -> Check:
+    if not math.isfinite(value):
+        return Check(name, None, limit, False, f"{what}: no number.")
+    passed = (abs(value) if both else value) <= limit
+    return Check(name, float(value), limit, passed, f"{what}: {value:+.2f} (limit {limit:g}).")
+
+
+def _lacking(days: int, needed: int) -> str:
+    return f"{days} of {needed} days of live forecasts that it needs."
+
+
+def failed_names(checks: Sequence[Check]) -> list[str]:
+    """The names of the checks that were not passed."""
+    return [check.name for check in checks if check.passed is False]

@@ -1,0 +1,104 @@
+"""One update: from a version and the days that have come in to the next state, and what it says now beside its champion.
+
+Pure: the same version and the same days give the same result. What the experts had said of the days is handed in; where it was
+kept is the service's matter. What comes of it is judged by the gate (gate.py).
+
+Shapes: S series, H horizon, Q quantile levels, T days.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from models.forecast import Forecast
+from models.forecaster import Forecaster
+from models.heldout import judge
+from models.inference import Issued, answerable, issue, predict
+from models.online.finetuning import UpdateConfig
+from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
+from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, tracked
+from models.online.tracking import Matured, corrected, learned
+from models.panel import Floats, Panel
+from models.progress import Report
+
+REPLAY_WEEKS = 4
+REPLAY_SERIES = 1000
+REPLAY_NOTE = "Of this version and its champion on the newest days, which both may know. The verdict says what decided."
+
+
+class NothingNew(Exception):
+    """No day has come in since the version last learned. Not a failure."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What is said of all series at the newest day: by the update (with its experts), by its champion, by the networks as trained
+    without any update."""
+
+    experts: Issued
+    champion: Forecast
+    frozen: Forecast
+
+
+def advanced(
+    head: Forecaster, panel: Panel, came: Sequence[Matured], again: Sequence[Matured], *, speeds: Speeds
+) -> Forecaster:
+    """The version after the days that came in, oldest first (L1, L2); `again` are days learned before and corrected since."""
+    forecaster = tracked(head, panel, speeds=speeds)
+    state = forecaster.tracking
+    assert state is not None
+    if speeds.quantiles:
+        for day in again:
+            state = corrected(state, day)
+    for day in came:
+        state = learned(state, day, weights=speeds.weights, quantiles=speeds.quantiles)
+    return replace(forecaster, tracking=replace(state, levels=speeds.levels), twin=None)
+
+
+def fine_tuning_due(head: Forecaster, newest: np.datetime64) -> bool:
+    """Whether a week of days has come in since the networks last learned."""
+    last = (head.lineage or head).trained_until
+    return bool((newest - last).astype(np.int64) >= FINE_TUNING_DAYS)
+
+
+def learned_on(forecaster: Forecaster, panel: Panel, *, config: UpdateConfig, report: Report) -> Forecaster:
+    """The version with its lineage trained on (L3)."""
+    return fine_tuned(forecaster, panel, config=config, report=report, part=(0.2, 0.8))
+
+
+def answered(candidate: Forecaster, head: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
+    """What all sides say at a cutoff. Where the champion is the head and the networks are the same, both are answered at once."""
+    frozen = predict(replace(candidate, tracking=None, lineage=None), panel, cutoff)
+    same_networks = champion is head and candidate.lineage is head.lineage and head.tracking is not None
+    experts = issue(candidate, panel, cutoff, before=head.tracking if same_networks else None)
+    few_S = ~answerable(panel, cutoff)
+    for quantiles_SHQ in (experts.trained_SHQ, experts.lineage_SHQ):
+        if quantiles_SHQ is not None:
+            quantiles_SHQ[few_S] = np.nan
+    if experts.before is not None:
+        return Answered(experts, experts.before, frozen)
+    untouched = champion is head and head.tracking is None
+    return Answered(experts, frozen if untouched else predict(champion, panel, cutoff), frozen)
+
+
+def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
+    """Metrics of both, and of the baselines, on recent cutoffs a week apart, on a part of the series where there are many."""
+    answerable_S = np.flatnonzero(answerable(panel, newest))
+    rng = np.random.default_rng(newest)
+    picked = np.sort(rng.choice(answerable_S, min(REPLAY_SERIES, len(answerable_S)), replace=False))
+    cutoffs = [newest - 7 * week for week in range(REPLAY_WEEKS, 0, -1) if newest - 7 * week >= 0]
+    seen = panel.rows(picked).until(panel.start + np.timedelta64(newest, "D"))
+    metrics = judge(candidate, seen, cutoffs, others={"parent": champion})
+    metrics["note"] = REPLAY_NOTE
+    return metrics
+
+
+def checks_now(said: Answered, metrics: dict[str, Any], maximum_S: Floats, limits: Limits) -> list[Check]:
+    """The checks that need no live record: what is said now, and the replay."""
+    known_S = np.asarray(np.isfinite(said.champion.mean_SH).all(axis=1))
+    rows = np.flatnonzero(known_S)  # a series that ended long ago has no forecast that is a number from anybody
+    candidate, champion = said.experts.forecast.rows(rows), said.champion.rows(rows)
+    checks = hard_checks(candidate, maximum_S[rows], limits)
+    return [*checks, moved_check(candidate, champion, limits), *replay_checks(metrics, limits)]
