@@ -123,13 +123,13 @@ def of_version(forecaster: Forecaster, panel: Panel, rolling: Rolling) -> Plan:
     first = _first_day(panel)
     windows, left_out = [], []
     for cutoff in rolling.cutoffs(panel):
-        unseen = [(f, w) for f, w in candidates if cutoff >= max(panel.day_index(f.trained_until), first)]
+        unseen = [(f, w) for f, w in candidates if cutoff >= max(panel.day_index(f.learned_until), first)]
         if unseen:
             windows.append(Window(cutoff, *unseen[0]))
         else:
             left_out.append(_day(panel, cutoff))
-    learned = candidates[-1][0].trained_until
-    until = f"{forecaster.trained_until}" + (f", its twin until {learned}" if forecaster.twin is not None else "")
+    learned = candidates[-1][0].learned_until
+    until = f"{forecaster.learned_until}" + (f", its twin until {learned}" if forecaster.twin is not None else "")
     if not windows:
         raise NoWindow(_all_learned(forecaster, panel, rolling.horizon, learned, until))
     return Plan(windows, left_out, f"the version has learned from their days (until {until})" if left_out else "")

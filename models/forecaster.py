@@ -88,6 +88,14 @@ class Forecaster:
         return MEMORY
 
     @property
+    def learned_until(self) -> np.datetime64:
+        """The newest day that anything of it has learned from: its networks, their lineage, the state of its series."""
+        days = [self.trained_until]
+        days += [] if self.lineage is None else [self.lineage.trained_until]
+        days += [] if self.tracking is None else [self.tracking.until]
+        return max(days)
+
+    @property
     def device(self) -> torch.device:
         """Where its networks stand."""
         return device_of(self.members[0].network)

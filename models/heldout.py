@@ -103,7 +103,7 @@ def compare(forecaster: Forecaster, metrics: Scores, panel: Panel, champion: For
     """
     model, rival = forecaster.twin or forecaster, champion.twin or champion
     cutoffs = [panel.day_index(np.datetime64(day)) for day in metrics["windows"]]
-    learned = panel.day_index(rival.trained_until)
+    learned = panel.day_index(rival.learned_until)
     unseen = [c for c in cutoffs if c >= learned]
     scores = judge(model, panel, unseen or cutoffs, others={"champion": rival})
     scores["note"] = TWIN_NOTE + (

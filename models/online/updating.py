@@ -54,7 +54,7 @@ def advanced(
             state = corrected(state, day)
     for day in came:
         state = learned(state, day, weights=speeds.weights, quantiles=speeds.quantiles)
-    return replace(forecaster, tracking=replace(state, levels=speeds.levels), twin=None)
+    return replace(forecaster, tracking=replace(state, levels=speeds.levels))
 
 
 def fine_tuning_due(head: Forecaster, newest: np.datetime64) -> bool:

@@ -9,24 +9,29 @@ import pytest
 
 from app.config import Settings
 from app.database.engine import Database
-from app.registry.decision import Champions, Kind, Promote, decide
+from app.registry.decision import Champions, Promote, complete, decide, decide_update
 from tests.registry.support import published, scored
 
 PAGE = Path(__file__).parents[2].joinpath("docs/models.md").read_text()
 
 ONE = Champions(1, 1)
-SHOWN: list[tuple[Promote, Kind, dict[str, Any], Champions]] = [
-    ("auto", "train", scored(0.2315, exponential_smoothing=0.249), Champions(None, None)),
-    ("auto", "train", scored(0.2401, champion=0.2315), ONE),
-    ("auto", "update", scored(0.2315, parent=0.2315), ONE),
-    ("auto", "train", scored(0.2, champion=0.2315), Champions(1, 3)),
-    ("never", "train", scored(0.2), ONE),
+SHOWN: list[tuple[Promote, dict[str, Any], Champions]] = [
+    ("auto", scored(0.2315, exponential_smoothing=0.249), Champions(None, None)),
+    ("auto", scored(0.2401, champion=0.2315), ONE),
+    ("auto", scored(0.2, champion=0.2315), Champions(1, 3)),
+    ("never", scored(0.2), ONE),
 ]
 
 
 def test_the_sentences_shown_are_those_of_the_code() -> None:
     shown = re.findall(r"^- `((?:Promoted|Kept).*)`$", PAGE, re.MULTILINE)
     assert shown == [decide(*case).sentence for case in SHOWN]
+
+
+def test_the_sentence_about_an_update_is_that_of_the_code() -> None:
+    (shown,) = re.findall(r"^> `(Kept as challenger\. Refused\. champion_unchanged.*)`$", PAGE, re.MULTILINE)
+    verdict = complete({"accepted": True, "sentence": "", "checks": [], "days": 60}, Champions(1, 3))
+    assert shown == decide_update("auto", verdict).sentence
 
 
 async def test_the_walk_of_rollbacks_is_the_one_shown(
