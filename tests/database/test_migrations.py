@@ -31,6 +31,7 @@ ROWS = {
     "locations": "INSERT INTO locations (location, country, timezone) VALUES ('', 'DE', 'Europe/Berlin')",
     "calendar": "INSERT INTO calendar (sku, date, price, covariates) VALUES ('A', '2026-03-01', 1, '{\"rain\": 1}'),"
     " (NULL, '2026-03-01', NULL, '{}')",
+    "schedules": "UPDATE schedules SET timezone = 'Europe/Berlin', last_day = '2026-03-01', last_run = now()",
     "jobs": "INSERT INTO jobs (kind, key_id, request, status, attempt, finished_at, result) VALUES"
     " ('train', 1, '{}', 'queued', 0, NULL, NULL), ('backtest', 1, '{}', 'queued', 0, NULL, NULL),"
     " ('backtest', 1, '{}', 'succeeded', 1, now(), jsonb_build_object('table',"
