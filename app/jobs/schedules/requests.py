@@ -1,6 +1,5 @@
 """What the job of a schedule asks for: an update by what came in, or a training as the champion's own."""
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -20,14 +19,15 @@ class Retraining(NamedTuple):
     left_out: list[str]
 
 
-def retraining(config: Mapping[str, Any], compressed: Mapping[str, Any] | None) -> Retraining:
+def retraining(config: dict[str, Any], compressed: dict[str, Any] | None) -> Retraining:
     """The training that a version's configuration came from, as far as the version tells it; the rest are defaults.
 
     Of an ensemble that is what its members share. `compressed` is what was decided when an ensemble was distilled (None: it was
     not); a student's own width and context are not those of its teachers. Raises ValidationError for a network that is unknown.
     """
-    members = config.get("members") or [config]
-    first: Mapping[str, Any] = members[0]
+    # A version that does not say how its sales were cleaned comes from before that was done.
+    members: list[dict[str, Any]] = [{"cleaning": "none"} | member for member in config.get("members") or [config]]
+    first = members[0]
     asked = {name: first[name] for name in (*RANGES, "loss", "cleaning") if _agreed(members, name)}
     asked |= {name: first[name] for name in ("seed",) if name in first}  # members' own seeds follow from the first's
     # What a version says is what was left of the limit after its trials, and was enough for the sales of then.
@@ -50,5 +50,5 @@ def retraining(config: Mapping[str, Any], compressed: Mapping[str, Any] | None) 
             asked = {name: value for name, value in asked.items() if refused and name not in refused}
 
 
-def _agreed(members: list[Mapping[str, Any]], name: str) -> bool:
+def _agreed(members: list[dict[str, Any]], name: str) -> bool:
     return all(name in member and member[name] == members[0].get(name) for member in members)

@@ -44,7 +44,7 @@ def next_run(schedule: Schedule, champion: Champion | None, now: datetime) -> da
     if not schedule.enabled or (champion is None and schedule.kind != "housekeeping"):
         return None
     if schedule.kind == "update":
-        known = due.known_day(schedule, None if champion is None else champion.cutoff)
+        known = _known_day(schedule, champion)
         return None if known is None else due.next_update(schedule, known)
     return due.next_slot(schedule, now, _learned_on(schedule, champion))
 
@@ -69,7 +69,7 @@ async def _day_to_learn(
     connection: AsyncConnection, schedule: Schedule, now: datetime, champion: Champion, sales: Sales
 ) -> date | None:
     """The newest closed day of sales that is to be learned: by what has come in where that says more than the clock."""
-    known = due.known_day(schedule, champion.cutoff)
+    known = _known_day(schedule, champion)
     by_hour = due.closed_by_hour(schedule, now, known, sales.newest)
     days = due.open_days(schedule, now, known, sales.newest)
     if days and schedule.closed_share is not None and schedule.looked_at != sales.state:
@@ -106,6 +106,18 @@ async def _retraining(connection: AsyncConnection, champion: Champion) -> Retrai
     if asked.left_out:
         log.warning("retraining_differs", version=champion.version, left_to_defaults=asked.left_out)
     return asked
+
+
+def _known_day(schedule: Schedule, champion: Champion | None) -> date | None:
+    """The newest day of sales that need not be learned again.
+
+    Where sales come in around the clock, a nightly job has seen the first hours of the day that has just begun: that day is not
+    known by it. A training that somebody asked for has learned what he wanted it to.
+    """
+    cutoff = None if champion is None else champion.cutoff
+    if champion is not None and champion.by_schedule and cutoff is not None:
+        cutoff = min(cutoff, due.newest_slot(schedule, champion.created) - due.DAY)
+    return due.known_day(schedule, cutoff)
 
 
 def _training(schedule: Schedule, champion: Champion | None) -> Learned | None:

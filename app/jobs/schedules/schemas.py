@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from app.catalog.fields import wrong_with_timezone
 from app.jobs.schedules.due import Kind
@@ -89,11 +89,13 @@ class ScheduleChange(Strict):
         description="Only of the daily update; null: days are closed by the hour only.",
     )
 
-    @model_validator(mode="after")
-    def _is_for_days(self) -> "ScheduleChange":
-        if "closed_share" in self.model_fields_set and self.name != "daily-update":
-            raise ValueError(f"closed_share is only of daily-update: {self.name} runs by the clock alone.")
-        return self
+    @field_validator("closed_share")
+    @classmethod
+    def _is_for_days(cls, given: float | None, others: ValidationInfo) -> float | None:
+        name = others.data.get("name", "daily-update")
+        if name != "daily-update":
+            raise ValueError(f"is only of daily-update: {name} runs by the clock alone")
+        return given
 
 
 class ScheduleChanges(Strict):

@@ -28,10 +28,15 @@ class Learned:
 
 @dataclass(frozen=True)
 class Champion:
-    """The champion and its newest day of sales, the newest training, and the newest one that ever became champion."""
+    """The champion: its newest day of sales, when it came to be and whether by a schedule; and two trainings, its own or others'.
+
+    `trained` is the newest training, `promoted` the newest one that became champion.
+    """
 
     version: int
     cutoff: date | None
+    created: datetime
+    by_schedule: bool
     trained: Learned | None
     promoted: Learned | None
 
@@ -118,11 +123,12 @@ async def read_champion(connection: AsyncConnection) -> Champion | None:
         return None
     trained = None if row.trained_at is None else Learned(row.trained_at, row.trained_cutoff)
     promoted = None if row.promoted_at is None else Learned(row.promoted_at, row.promoted_cutoff)
-    return Champion(row.version, row.cutoff, trained, promoted)
+    return Champion(row.version, row.cutoff, row.created_at, row.by_schedule, trained, promoted)
 
 
 _CHAMPION = """
-SELECT v.version, CAST(v.trained_on ->> 'cutoff' AS date) AS cutoff,
+SELECT v.version, CAST(v.trained_on ->> 'cutoff' AS date) AS cutoff, v.created_at,
+       EXISTS (SELECT FROM jobs WHERE id = v.job_id AND schedule IS NOT NULL) AS by_schedule,
        t.created_at AS trained_at, CAST(t.trained_on ->> 'cutoff' AS date) AS trained_cutoff,
        p.promoted_at, CAST(p.trained_on ->> 'cutoff' AS date) AS promoted_cutoff
 FROM aliases JOIN versions v USING (version)
@@ -168,7 +174,8 @@ async def newest_complete_day(connection: AsyncConnection, days: list[date], sha
     return day
 
 
-# Five look-ups of the primary key for each series and day: no index by day is needed, and nothing else is read.
+# Five look-ups of the primary key for each series and day: no index by day is needed, and nothing else is read. The share is
+# multiplied as a decimal number, for 0.07 of 100 series as floats are more than seven.
 _COMPLETE = f"""
 SELECT max(day) FROM (
     SELECT asked.day, count(*) AS usual, count(*) FILTER (WHERE came) AS came
@@ -179,7 +186,7 @@ SELECT max(day) FROM (
         FROM sales WHERE series_id = series.id
         AND sales.day IN (asked.day, {", ".join(f"asked.day - {7 * week}" for week in range(1, OF_WEEKS + 1))})) AS rows
     WHERE weeks >= :usual GROUP BY asked.day) AS counted
-WHERE came >= :share * usual"""
+WHERE came >= CAST(CAST(:share AS float8) AS numeric) * usual"""
 
 
 async def _schedules(connection: AsyncConnection, wanted: Any) -> list[Schedule]:
