@@ -131,6 +131,14 @@ async def test_what_an_older_version_does_not_tell_is_left_to_defaults(
     assert asked == TrainRequest(model="lstm", horizon=14, width=16, epochs=3, cleaning="none").filled_in()
 
 
+async def test_a_configuration_that_contradicts_itself_is_left_to_defaults(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    config = TrainingConfig(model="transformer", width=64, heads=4).members()[0].as_dict()
+    asked = await retrained(client, database, config | {"heads": 5})
+    assert asked == TrainRequest(model="transformer").filled_in()
+
+
 async def test_a_network_that_nobody_knows_any_more_is_no_reason_to_stop(
     client: httpx.AsyncClient, database: Database
 ) -> None:

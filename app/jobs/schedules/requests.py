@@ -42,12 +42,18 @@ def retraining(config: dict[str, Any], compressed: dict[str, Any] | None) -> Ret
         try:
             return Retraining(TrainRequest(model=model, **asked).filled_in(), left_out)
         except ValidationError as error:
-            refused = {str(part["loc"][0]) for part in error.errors() if part["loc"]} & set(asked)
-            if not asked or (not refused and any(part["loc"] for part in error.errors())):
+            refused = _refused(error, asked)
+            if not refused:
                 raise
-            # Fields that contradict each other are refused without a name: then all of them go.
-            left_out += sorted(refused or asked)
-            asked = {name: value for name, value in asked.items() if refused and name not in refused}
+            left_out += refused
+            asked = {name: value for name, value in asked.items() if name not in refused}
+
+
+def _refused(error: ValidationError, asked: dict[str, Any]) -> list[str]:
+    """The fields that are refused by name; all of them where they contradict each other, which is told without a name."""
+    places = [part["loc"] for part in error.errors()]
+    named = {str(place[0]) for place in places if place} & set(asked)
+    return sorted(named) or ([] if all(places) else sorted(asked))
 
 
 def _agreed(members: list[dict[str, Any]], name: str) -> bool:
