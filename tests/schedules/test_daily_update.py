@@ -114,6 +114,19 @@ async def test_a_worker_passes_by_while_another_one_decides(client: httpx.AsyncC
     assert await run_at(database, "2026-10-20T12:00") == []
 
 
+async def test_a_job_is_unique_by_its_day_even_where_the_run_was_not_noted(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await post_days(client, "2026-10-19")
+    assert await run_at(database, "2026-10-20T12:00") == ["update"]
+    await end_jobs(database)
+    await run(database, "UPDATE schedules SET last_day = NULL, last_run = NULL")
+    assert await run_at(database, "2026-10-20T12:01") == ["update"]
+    assert await scheduled_days(database, DAILY) == ["2026-10-19"]
+    (same,) = await run(database, "SELECT last_day FROM schedules WHERE name = :name", name=DAILY)
+    assert str(same) == "2026-10-19"
+
+
 async def test_missed_days_and_history_posted_at_once_make_one_job(
     client: httpx.AsyncClient, database: Database
 ) -> None:
