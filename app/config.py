@@ -73,12 +73,6 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(5, ge=0, description="Seconds before the first retry of a job; doubled each time.")
     job_days: float = Field(30, gt=0, description="Days a finished job is kept.")
     artifact_days: float = Field(90, gt=0, description="Days an unused version keeps its artifact.")
-    update_hour: int | None = Field(
-        None,
-        ge=0,
-        le=23,
-        description="Hour of the day (UTC) at which the champion is updated daily; unset: never.",
-    )
     update_levels: bool = Field(
         True, description="L1: whether updates bring a series' past to its present level before networks read it."
     )
@@ -124,7 +118,7 @@ class Settings(BaseSettings):
         description="Seconds that accepted requests get to finish once the service is asked to stop.",
     )
 
-    @field_validator("database_url", "artifacts", "rate_limit", "update_hour", "country", mode="before")
+    @field_validator("database_url", "artifacts", "rate_limit", "country", mode="before")
     @classmethod
     def _blank_is_unset(cls, value: object) -> object:
         return None if isinstance(value, str) and not value.strip() else value

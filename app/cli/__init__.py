@@ -4,6 +4,7 @@ client.py    requests, and how their problems are told
 load.py      a file of sales sent in chunks, continued where it stopped
 learn.py     train, update, jobs, models
 backtest.py  backtests
+schedules.py what runs by itself
 show.py      tables and plots in the terminal
 run.py       serve, api, worker, migrate, keys: the only ones that open the database themselves
 """

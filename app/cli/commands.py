@@ -12,6 +12,7 @@ from app.cli import learn, run, show
 from app.cli.backtest import backtest
 from app.cli.client import Client, fail, print_json, told
 from app.cli.learn import Json
+from app.cli.schedules import schedules
 
 if TYPE_CHECKING:
     from app.cli.load import Load
@@ -31,6 +32,7 @@ app.command()(learn.update)
 app.command()(backtest)
 app.add_typer(learn.jobs, name="jobs")
 app.add_typer(learn.models, name="models")
+app.add_typer(schedules, name="schedules")
 
 
 @app.command()

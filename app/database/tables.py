@@ -22,6 +22,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    Time,
     UniqueConstraint,
     Uuid,
     text,
@@ -236,6 +237,30 @@ revisions = Table(
     CheckConstraint("default_country ~ '^[A-Z]{2}(-.+)?$'", name="default_country_code"),
 )
 
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("kind", Text, nullable=False, unique=True),
+    Column("every", Integer, nullable=False, comment="days"),
+    Column("at", Time, nullable=False, comment="time of day in `timezone`"),
+    Column("timezone", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column(
+        "closed_share", Double, comment="share of the usual series whose rows close a day; null: only the clock does"
+    ),
+    _timestamp("since", nullable=False, default_now=True),
+    Column("last_day", Date, comment="what the last run was for: a planned day, or a day of sales"),
+    _timestamp("last_run"),
+    Column("newest_day", Date, comment="the newest day of sales at the last run"),
+    Column("looked_at", BigInteger, comment="sum of the series' revisions in which no further day was closed"),
+    CheckConstraint("kind IN ('update', 'fine_tune', 'train', 'housekeeping')", name="kind"),
+    CheckConstraint("every BETWEEN 1 AND 365", name="every_range"),
+    CheckConstraint("closed_share BETWEEN 0 AND 1", name="closed_share_range"),
+    CheckConstraint("closed_share IS NULL OR kind = 'update'", name="only_updates_are_for_days"),
+    CheckConstraint("(last_day IS NULL) = (last_run IS NULL)", name="day_of_run"),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -244,7 +269,8 @@ jobs = Table(
     Column("status", Text, nullable=False, server_default="queued"),
     Column("request", JSONB, nullable=False, server_default="{}"),
     Column("key_id", Integer, ForeignKey("api_keys.id", ondelete="SET NULL")),
-    Column("scheduled_for", Date, comment="set on jobs that a schedule made: one a kind and day"),
+    Column("schedule", Text, ForeignKey("schedules.name"), comment="what made the job, if nobody asked for it"),
+    Column("scheduled_for", Date, comment="the day that a schedule made it for: one job a schedule and day"),
     Column("attempt", Integer, nullable=False, server_default="0", comment="+1 with every claim, -1 when handed back"),
     Column("worker", Text, comment="a token fresh for each claim: the fence of publication"),
     _timestamp("run_after", nullable=False, default_now=True),
@@ -287,7 +313,8 @@ jobs = Table(
     CheckConstraint("NOT (status = 'queued' AND cancel_requested)", name="cancelled_while_queued"),
     CheckConstraint("attempt >= 0", name="attempt_range"),
     CheckConstraint("progress BETWEEN 0 AND 1", name="progress_range"),
-    UniqueConstraint("kind", "scheduled_for"),
+    CheckConstraint("(schedule IS NULL) = (scheduled_for IS NULL)", name="day_of_schedule"),
+    UniqueConstraint("schedule", "scheduled_for"),
     Index("ix_jobs_queued", "run_after", postgresql_where=text("status = 'queued'")),
     Index("ix_jobs_leases", "lease_expires_at", postgresql_where=text("status = 'running'")),
     Index(None, "created_at", "id"),

@@ -16,6 +16,7 @@ ALWAYS = (400, 401, 403, 405, 413, 422, 429, 500, 503)
 WITH_BODY = (415,)
 OPEN = (400, 405, 422, 500, 503)  # for what answers without a key
 ALSO_WITH_KEY = ("/metrics",)
+ALSO_ONCE = (("put", "/v1/schedules"),)  # beside every POST
 KEY_SCHEME = {
     "type": "http",
     "scheme": "bearer",
@@ -138,7 +139,10 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             responses = operation["responses"]
-            if method == "post" and path != "/v1/forecasts/query":  # which changes nothing
+            if (method == "post" and path != "/v1/forecasts/query") or (
+                method,
+                path,
+            ) in ALSO_ONCE:  # a query changes nothing
                 _describe_idempotency(operation)
             needs_key = path.startswith("/v1/") or path in ALSO_WITH_KEY
             if needs_key:
@@ -155,7 +159,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_idempotency(operation: dict[str, Any]) -> None:
-    """The header that app/http/idempotency.py reads on every POST that changes something."""
+    """The header that app/http/idempotency.py reads wherever a route runs its effect `once`."""
     operation.setdefault("parameters", []).append(
         {
             "name": "Idempotency-Key",

@@ -156,6 +156,11 @@ class UpdateRequest(Strict):
     promote: Promote = Field(
         "auto", description="auto: when it is not worse than the champion it comes from; never; always"
     )
+    fine_tune: bool | None = Field(
+        None,
+        description="whether the networks learn on too, or only what is kept per series; by default when a week of days has come "
+        "in since they last did",
+    )
     seed: int = _number("seed")
     max_seconds: float = _number("max_seconds")
 
@@ -304,6 +309,7 @@ class Job(BaseModel):
     )
     error: ProblemBody | None = Field(description="Why the job failed.")
     request: dict[str, Any] = Field(description="What was asked for, defaults filled in.")
+    schedule: str | None = Field(description="The schedule that made it; null where a caller did.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

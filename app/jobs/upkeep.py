@@ -1,4 +1,4 @@
-"""What every worker does beside its jobs: shows that it is there and keeps house. The schedule is in schedule.py."""
+"""What workers do beside jobs: each shows that it is there and sweeps its own machine, one keeps house when schedules/ say so."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 APPLICATION = "shelfcast worker"
 LONGEST_IDLE_SECONDS = 5.0
-HOUSEKEEPING_SECONDS = 3600.0
+SWEEP_SECONDS = 3600.0
 SPOOL_LEFTOVER_SECONDS = 86_400.0
 FORGOTTEN_WORKER_HOURS = 24
 
@@ -60,24 +60,29 @@ async def end_presence(connection: AsyncConnection, worker: str) -> None:
 
 
 async def keep_house(database: Database, settings: Settings) -> None:
-    """Remove what has had its time: finished jobs, kept answers, workers long gone, old artifacts, spool leftovers."""
+    """Remove what all machines share and what has had its time: finished jobs, kept answers, workers long gone, old artifacts."""
     async with database.transaction() as connection:
         jobs = await remove_old_jobs(connection, settings.job_days)
         answers = await remove_old_answers(connection, settings.idempotency_hours)
         workers = await remove_gone_workers(connection)
     backtests = await remove_old_backtests(database, settings)
     await remove_old_artifacts(database, settings)
+    log.info("house_kept", jobs=jobs, backtests=backtests, answers=answers, workers=workers)
+
+
+async def sweep(settings: Settings) -> None:
+    """Remove what was left on this machine."""
     files = await asyncio.to_thread(remove_spool_leftovers, settings.spool_folder)
-    log.info("house_kept", jobs=jobs, backtests=backtests, answers=answers, workers=workers, spool_files=files)
+    if files:
+        log.info("spool_swept", files=files)
 
 
 async def remove_old_jobs(connection: AsyncConnection, days: float) -> int:
     """Forget jobs that ended more than `days` ago; returns how many. Backtests with a table are retention.py's."""
-    # A scheduled job must outlive its day, or the schedule would make it again.
     result = await connection.execute(
         text("""
         DELETE FROM jobs WHERE finished_at < now() - make_interval(secs => :seconds)
-        AND (scheduled_for IS NULL OR scheduled_for < current_date - 2) AND result #>> '{table,sha256}' IS NULL"""),
+        AND result #>> '{table,sha256}' IS NULL"""),
         {"seconds": days * 86_400},
     )
     return result.rowcount

@@ -22,7 +22,7 @@ from app.errors import Problem
 from app.jobs import queue, upkeep
 from app.jobs.listening import listen
 from app.jobs.running import RunningJob
-from app.jobs.schedule import schedule_update
+from app.jobs.schedules.running import run_due
 from app.telemetry import configure_logging
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ class Worker:
                 listen(self._database_url, self._announced),
                 self._every(self._settings.heartbeat_seconds, self._show_presence),
                 self._every(SCHEDULE_SECONDS, self._schedule),
-                self._every(upkeep.HOUSEKEEPING_SECONDS, self._keep_house),
+                self._every(upkeep.SWEEP_SECONDS, self._sweep),
                 self._refresh(),
             )
         ]
@@ -167,12 +167,13 @@ class Worker:
             log.warning("frozen_sessions_ended", sessions=ended)
 
     async def _schedule(self) -> None:
-        if self._settings.update_hour is not None:
-            async with self._database.transaction() as connection:
-                await schedule_update(connection, self._settings.update_hour)
+        async with self._database.transaction() as connection:
+            kinds = await run_due(connection)
+        if "housekeeping" in kinds:
+            await upkeep.keep_house(self._database, self._settings)
 
-    async def _keep_house(self) -> None:
-        await upkeep.keep_house(self._database, self._settings)
+    async def _sweep(self) -> None:
+        await upkeep.sweep(self._settings)
 
     async def _refresh(self) -> None:
         """Bring forecasts up to date, also while a job trains. Computed on a thread of its own, so heartbeats go out."""

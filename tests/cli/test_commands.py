@@ -173,6 +173,28 @@ def test_backtest_follows_the_job_and_shows_the_scores_of_every_part(shelfcast: 
     assert wrong.returncode == 1 and "windows" in wrong.stderr
 
 
+def test_schedules_are_listed_and_changed(shelfcast: Shelfcast) -> None:
+    listed = shelfcast("schedules", "list")
+    assert listed.returncode == 0, listed.stderr
+    for part in ("daily-update", "fine-tuning", "retraining", "housekeeping", "03:00", "UTC", "0.95"):
+        assert part in listed.stdout, listed.stdout
+    options = ("--every", "2", "--at", "22:15", "--timezone", "Europe/Berlin", "--disable", "--hour-only")
+    (changed,) = answer(shelfcast("schedules", "set", "daily-update", *options, "--json"))
+    expected = {"every": 2, "at": "22:15", "timezone": "Europe/Berlin", "enabled": False, "closed_share": None}
+    assert expected.items() <= changed.items()
+    shown = shelfcast("schedules", "set", "daily-update", "--closed-share", "0.9").stdout
+    assert "22:15" in shown and "0.9" in shown and "retraining" not in shown
+    assert answer(shelfcast("schedules", "list", "--json"))[0]["closed_share"] == 0.9
+    for wrong, told in (
+        (("nightly", "--disable"), "daily-update"),
+        (("retraining", "--at", "25:00"), "00:00 to 23:59"),
+        (("retraining", "--timezone", "Berlin"), "Europe/Berlin"),
+        (("daily-update", "--hour-only", "--closed-share", "0.9"), "either"),
+    ):
+        refused = shelfcast("schedules", "set", *wrong)
+        assert refused.returncode != 0 and told in refused.stderr and "Traceback" not in refused.stderr, refused.stderr
+
+
 def test_keys_are_made_listed_and_revoked_beside_the_running_service(service: Service, shelfcast: Shelfcast) -> None:
     made = answer(shelfcast("keys", "create", "--name", "erp", "--scopes", "sales:read", "--json"))
     headers = {"Authorization": f"Bearer {made['key']}"}

@@ -28,7 +28,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LOG_LEVEL", "loud"), ("RATE_LIMIT", "often"), ("UPDATE_HOUR", "25"), ("DEVICE", "gpu"), ("DEVICE", "cuda:99")],
+    [("LOG_LEVEL", "loud"), ("RATE_LIMIT", "often"), ("DEVICE", "gpu"), ("DEVICE", "cuda:99")],
 )
 def test_a_setting_out_of_its_range_is_named(tmp_path: Path, name: str, value: str) -> None:
     variable = f"SHELFCAST_{name}"

@@ -31,6 +31,7 @@ ROWS = {
     "locations": "INSERT INTO locations (location, country, timezone) VALUES ('', 'DE', 'Europe/Berlin')",
     "calendar": "INSERT INTO calendar (sku, date, price, covariates) VALUES ('A', '2026-03-01', 1, '{\"rain\": 1}'),"
     " (NULL, '2026-03-01', NULL, '{}')",
+    "schedules": "UPDATE schedules SET timezone = 'Europe/Berlin', last_day = '2026-03-01', last_run = now()",
     "jobs": "INSERT INTO jobs (kind, key_id, request, status, attempt, finished_at, result) VALUES"
     " ('train', 1, '{}', 'queued', 0, NULL, NULL), ('backtest', 1, '{}', 'queued', 0, NULL, NULL),"
     " ('backtest', 1, '{}', 'succeeded', 1, now(), jsonb_build_object('table',"
@@ -118,6 +119,29 @@ async def test_backtests_go_with_the_schema_that_can_hold_them(database_url: str
         with pytest.raises(asyncpg.CheckViolationError, match="ck_jobs_backtest_has_table"):
             await execute(database_url, backtest % result)
     assert await fetch(database_url, jobs) == [("backtest", "succeeded"), ("train", "queued")]
+
+
+async def test_jobs_of_the_daily_hour_become_those_of_the_daily_update_and_back(database_url: str) -> None:
+    """Their day was that of the hour; it is now the day of sales, the one before. Fine-tuning is forgotten as such."""
+    await downgrade(database_url, "0004")
+    job = "INSERT INTO jobs (kind, scheduled_for) VALUES ('update', '2026-03-01'), ('update', '2026-03-02'), ('train', NULL)"
+    await execute(database_url, job)
+    days = "SELECT kind, scheduled_for::text FROM jobs ORDER BY kind, scheduled_for"
+    before = await fetch(database_url, days)
+    await upgrade(database_url)
+    assert await fetch(database_url, "SELECT schedule, scheduled_for::text FROM jobs ORDER BY 1, 2") == [
+        ("daily-update", "2026-02-28"),
+        ("daily-update", "2026-03-01"),
+        (None, None),
+    ]
+    same_day = "INSERT INTO jobs (kind, schedule, scheduled_for) VALUES ('update', '%s', '2026-03-01')"
+    await execute(database_url, same_day % "fine-tuning")
+    with pytest.raises(asyncpg.UniqueViolationError, match="uq_jobs_schedule_scheduled_for"):
+        await execute(database_url, same_day % "fine-tuning")
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await execute(database_url, same_day % "nightly")
+    await downgrade(database_url, "0004")
+    assert await fetch(database_url, days) == [before[0], *before[1:], ("update", None)]
 
 
 async def test_an_upgrade_of_a_current_schema_changes_nothing(database_url: str) -> None:

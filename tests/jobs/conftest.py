@@ -15,7 +15,8 @@ from app.database.tables import metadata
 from tests.jobs.workers import Workers, add_sales
 from tests.support import on_database, run_sql
 
-EMPTIED = ", ".join(table.name for table in metadata.sorted_tables if table.name != "revisions")
+KEPT = ("revisions", "schedules")
+EMPTIED = ", ".join(table.name for table in metadata.sorted_tables if table.name not in KEPT)
 
 
 @pytest.fixture(scope="session")
@@ -28,12 +29,13 @@ def shared_database_url(postgres_url: str, template: str) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(shared_database_url: str) -> str:
-    """The URL of a database without rows and without other connections."""
+    """The URL of a database without rows and without other connections, in which nothing runs by itself."""
     run_sql(
         shared_database_url,
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()",
         f"TRUNCATE {EMPTIED} RESTART IDENTITY",
+        "UPDATE schedules SET enabled = false",
     )
     return shared_database_url
 

@@ -1,19 +1,15 @@
-"""What workers do beside jobs: the daily update, and forgetting what has had its time."""
+"""What workers do beside jobs: forgetting what has had its time, and showing that they are there."""
 
-import asyncio
 import os
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
-from app.jobs import store, upkeep
-from app.jobs.schedule import due_day, schedule_update
+from app.jobs import upkeep
 from tests.support import until
 
 
@@ -23,75 +19,23 @@ async def run(database: Database, statement: str, **values: Any) -> Any:
         return result.scalars().all() if result.returns_rows else None
 
 
-async def make_champion(database: Database, created: str) -> None:
-    await run(
-        database,
-        """
-        WITH v AS (
-            INSERT INTO versions (version, architecture, kind, horizon, context_length, trained_on, config, metrics, decision,
-                                  artifact_sha256, artifact_bytes, job_id, created_at)
-            VALUES (1, 'lstm', 'train', 7, 14, '{}', '{}', '{}', 'Promoted.', repeat('a', 64), 1, gen_random_uuid(),
-                    CAST(CAST(:created AS text) AS timestamptz))
-            RETURNING version)
-        INSERT INTO aliases SELECT 'champion', version FROM v""",
-        created=created,
-    )
-
-
-async def schedule(database: Database, now: str, hour: int = 3) -> str | None:
-    async with database.transaction() as connection:
-        return await schedule_update(connection, hour, now=datetime.fromisoformat(now).replace(tzinfo=UTC))
-
-
-@pytest.mark.parametrize(
-    ("now", "day"),
-    [("2026-11-24T02:59", "2026-11-23"), ("2026-11-24T03:00", "2026-11-24"), ("2027-01-01T00:00", "2026-12-31")],
-)
-def test_the_day_that_is_due(now: str, day: str) -> None:
-    assert str(due_day(datetime.fromisoformat(now), 3)) == day
-
-
-async def test_one_update_a_day_whoever_comes_first(database: Database) -> None:
-    await make_champion(database, "2026-11-01T12:00+00")
-    made = await asyncio.gather(*(schedule(database, "2026-11-24T03:01") for _ in range(5)))
-    assert sum(job is not None for job in made) == 1
-    assert await schedule(database, "2026-11-24T23:59") is None
-    # Three days without any worker are made up for by one update.
-    assert await schedule(database, "2026-11-28T02:00") is not None
-    assert await schedule(database, "2026-11-28T02:01") is None
-    assert await schedule(database, "2026-11-28T03:00") is not None
-    async with database.transaction() as connection:
-        jobs = await store.list_jobs(connection, status="queued", kind="update", after=None, limit=10)
-    assert len(jobs) == 3
-    assert {job.request["promote"] for job in jobs} == {"auto"}
-
-
-async def test_nothing_is_scheduled_without_a_champion_or_for_one_of_today(database: Database) -> None:
-    assert await schedule(database, "2026-11-24T04:00") is None
-    await make_champion(database, "2026-11-24T03:30+00")
-    assert await schedule(database, "2026-11-24T04:00") is None
-    assert await schedule(database, "2026-11-25T03:00") is not None
-
-
 async def test_finished_jobs_are_forgotten_after_their_time_and_no_others(database: Database) -> None:
     await run(
         database,
         """
-        INSERT INTO jobs (kind, status, finished_at, result, error, scheduled_for, request) VALUES
-        ('train', 'succeeded', now() - interval '31 days', '{}', NULL, NULL, '{"n": "old"}'),
-        ('train', 'failed', now() - interval '31 days', NULL, '{}', NULL, '{"n": "old failure"}'),
-        ('train', 'succeeded', now() - interval '29 days', '{}', NULL, NULL, '{"n": "young"}'),
-        ('update', 'succeeded', now() - interval '31 days', '{}', NULL, current_date - 31, '{"n": "old schedule"}'),
-        ('update', 'succeeded', now() - interval '31 days', '{}', NULL, current_date - 1, '{"n": "schedule"}'),
-        ('train', 'queued', NULL, NULL, NULL, NULL, '{"n": "waiting"}')""",
+        INSERT INTO jobs (kind, status, finished_at, result, error, request) VALUES
+        ('train', 'succeeded', now() - interval '31 days', '{}', NULL, '{"n": "old"}'),
+        ('train', 'failed', now() - interval '31 days', NULL, '{}', '{"n": "old failure"}'),
+        ('train', 'succeeded', now() - interval '29 days', '{}', NULL, '{"n": "young"}'),
+        ('train', 'queued', NULL, NULL, NULL, '{"n": "waiting"}')""",
     )
     async with database.transaction() as connection:
-        assert await upkeep.remove_old_jobs(connection, 30) == 3
+        assert await upkeep.remove_old_jobs(connection, 30) == 2
     left = await run(database, "SELECT request ->> 'n' FROM jobs ORDER BY 1")
-    assert left == ["schedule", "waiting", "young"]
+    assert left == ["waiting", "young"]
 
 
-async def test_housekeeping_forgets_workers_answers_and_spool_leftovers(database: Database, settings: Settings) -> None:
+async def test_housekeeping_forgets_workers_and_answers(database: Database, settings: Settings) -> None:
     await run(
         database,
         "INSERT INTO workers (name, heartbeat_at) VALUES ('gone', now() - interval '25 hours'), ('here', now())",
@@ -104,10 +48,14 @@ async def test_housekeeping_forgets_workers_answers_and_spool_leftovers(database
         SELECT id, 'POST /', age || 'h', '', 200, '{}', '', now() - make_interval(hours => age)
         FROM api_keys, unnest(ARRAY[23, 25]) AS age""",
     )
-    old, new = leftover(settings.spool_folder, "old", hours=25), leftover(settings.spool_folder, "new", hours=1)
     await upkeep.keep_house(database, settings)
     assert await run(database, "SELECT name FROM workers") == ["here"]
     assert await run(database, "SELECT idempotency_key FROM idempotent_answers") == ["23h"]
+
+
+async def test_a_sweep_removes_old_spool_leftovers_of_this_machine(settings: Settings) -> None:
+    old, new = leftover(settings.spool_folder, "old", hours=25), leftover(settings.spool_folder, "new", hours=1)
+    await upkeep.sweep(settings)
     assert (old.exists(), new.exists()) == (False, True)
 
 
