@@ -63,11 +63,11 @@ async def by_others(driver: asyncpg.Connection, places: Places, group: Group, su
         row = await driver.fetchrow(
             "SELECT coalesce(bool_or(x.day = $2 AND x.quantity > 0 AND x.series_id <> ALL($4::int[])), false) AS sold,"
             " coalesce(sum(x.quantity) FILTER (WHERE x.day <> $2), 0) AS usual"
-            " FROM series s JOIN sales x ON x.series_id = s.id AND (x.day = $2 OR x.day = ANY($3::date[]))"
+            " FROM series s JOIN sales x ON x.series_id = s.id AND x.day = ANY($3::date[])"
             " WHERE s.location = ANY($1::text[])",
             list(dict.fromkeys(places.locations)),
             _date(group.first_day + day),
-            [_date(number) for number in weekdays],
+            [_date(number) for number in [*weekdays, group.first_day + day]],
             places.ids[group.judged_SD[:, day]].tolist(),
         )
         own_SK = group.quantity_SX[group.judged_SD[:, day], day : day + PAST_DAYS : 7]

@@ -1,33 +1,29 @@
-"""Judging the days of a post within its transaction: the rows it wrote, the days they are judged by, and what is held.
+"""Judging the days of a post within its transaction: the days they are judged by, what is known of suspects, what is held.
 
 Only what a post changed is judged, among the newest PAST_DAYS days of all data, and only in series that knew FEWEST_DAYS days
-before: a first load of history is never judged. Rows are judged place by place; locations with fewer than FEWEST_SERIES judged
-series are one place together. What costs more to read (a year, the calendar) is read of suspects alone.
+before: a first load of history is never judged. Rows are judged place by place. What costs more to read (the rest of a large
+place, a year, the calendar) is read of suspects alone.
 
-Shapes: S series of a group, X = PAST_DAYS + D days of which the last D may be judged, N rows.
+Shapes: S series of a group, X = PAST_DAYS + D days of which the last D may be judged, W days of a year.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Any
 
 import asyncpg
 import numpy as np
-from numpy.typing import NDArray
 
 from app.database.copy import copy_out, int_array
 from app.quarantine import explained
 from app.quarantine.checks import (
     FEWEST_DAYS,
-    FEWEST_SERIES,
     PAST_DAYS,
     REPEATED_DAYS,
     YEAR_DAYS,
     Doubles,
     Facts,
+    Flags,
     Group,
     Held,
     Index,
@@ -35,55 +31,19 @@ from app.quarantine.checks import (
     newest_mean,
     suspected,
 )
+from app.quarantine.posted import Candidates, Posted, candidates
 from app.quarantine.store import Entry, held_days
-from app.sales.covariates import Places
 
-_CELLS = 4_000_000
 _BESIDE = 20_000  # cells from which judging is worth a thread
-_NO_DAY = -(2**31)
-_ROW = np.dtype([("series", "<i8"), ("day", "<i8"), ("quantity", "<f8"), ("promo", "<f8")])
-
-
-class Posted:
-    """The rows of a post that may be judged, gathered while it is written: new days and changed quantities, the newest alone."""
-
-    def __init__(self) -> None:
-        self._parts: list[NDArray[Any]] = []
-        self._floor = _NO_DAY
-
-    def note(self, rows: NDArray[Any]) -> None:
-        """Rows with the fields series (an id), day, quantity and promo."""
-        if not len(rows):
-            return
-        self._floor = max(self._floor, int(rows["day"].max()) - PAST_DAYS + 1)
-        newest = rows[(rows["day"] >= self._floor) & np.isfinite(rows["quantity"])]
-        part = np.empty(len(newest), _ROW)
-        for name in _ROW.names or ():
-            part[name] = newest[name]
-        self._parts.append(part)
-
-    def rows(self) -> NDArray[Any]:
-        rows = np.concatenate(self._parts) if self._parts else np.empty(0, _ROW)
-        return rows[rows["day"] >= self._floor]
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """The judged series of a post in the order of their groups, and the first day that the post changed of each."""
+class _Place:
+    """A group with the series it is made of. `promo_SD`: what the posted rows themselves say."""
 
-    places: Places
-    changed_from: Index
-    group: Index
-
-    @property
-    def ids(self) -> Index:
-        return self.places.ids
-
-    def part(self, rows: slice) -> "_Judged":
-        of = self.places
-        return _Judged(
-            Places(of.ids[rows], of.skus[rows], of.locations[rows]), self.changed_from[rows], self.group[rows]
-        )
+    of: Candidates
+    group: Group
+    promo_SD: Flags
 
 
 async def judge(driver: asyncpg.Connection, posted: Posted, ids: Index, changed_from: Index) -> list[Entry]:
@@ -92,120 +52,88 @@ async def judge(driver: asyncpg.Connection, posted: Posted, ids: Index, changed_
     `ids` are all series that it changed, ascending, and `changed_from` the first day that it changed of each. Whether the rows
     are written already makes no difference.
     """
-    rows = posted.rows()
-    rows, series = await _series(driver, rows, ids, changed_from)
     entries: list[Entry] = []
-    for part in _batches(series, rows):
-        own = rows[np.isin(rows["series"], part.ids)]
-        entries += await _judged(driver, part, own)
+    for batch in (await candidates(driver, posted.rows(), ids, changed_from)).batches():
+        whole = {int(batch.group_S[series[0]]): series for series in batch.groups()}
+        for place in await _places(driver, batch.of(batch.looked_at())):
+            entries += await _of_place(driver, place, batch, whole[int(place.of.group_S[0])])
     return entries
 
 
-async def _series(
-    driver: asyncpg.Connection, rows: NDArray[Any], ids: Index, changed_from: Index
-) -> tuple[NDArray[Any], _Judged]:
-    """The rows of series that had FEWEST_DAYS days before, on the newest days of all data; and these series, by place."""
-    known = await driver.fetch(
-        "SELECT s.id, s.sku, s.location, s.first_day - DATE '1970-01-01' AS first,"
-        " (SELECT max(last_day) FROM series) - DATE '1970-01-01' AS newest"
-        " FROM series s WHERE s.id = ANY($1::int[]) AND s.rows >= $2 ORDER BY s.location, s.id",
-        np.unique(rows["series"]).tolist(),
-        FEWEST_DAYS,
-    )
-    newest = known[0]["newest"] if known else _NO_DAY
-    rows = rows[rows["day"] > newest - PAST_DAYS]
-    first = {number: int(day) for number, day in zip(ids.tolist(), changed_from.tolist(), strict=True)}
-    with_rows = set(rows["series"].tolist())
-    kept = [row for row in known if row["id"] in with_rows and row["first"] <= first[row["id"]] - FEWEST_DAYS]
-    sizes = Counter(row["location"] for row in kept)
-    number = {name: at + 1 for at, name in enumerate(sizes) if sizes[name] >= FEWEST_SERIES}
-    group = np.array([number.get(row["location"], 0) for row in kept], np.int64)
-    order = np.argsort(group, kind="stable")
-    kept = [kept[at] for at in order.tolist()]
-    places = Places(
-        np.array([row["id"] for row in kept], np.int64),
-        [row["sku"] for row in kept],
-        [row["location"] for row in kept],
-    )
-    of = _Judged(places, np.array([first[row["id"]] for row in kept], np.int64), group[order])
-    return rows[np.isin(rows["series"], of.ids)], of
-
-
-def _batches(of: _Judged, rows: NDArray[Any]) -> Iterator[_Judged]:
-    """Whole groups, as many as come to a bounded number of cells at a time."""
-    if not len(of.ids):
-        return
-    width = PAST_DAYS + int(rows["day"].max() - rows["day"].min()) + 1
-    bounds = [0, *(np.flatnonzero(np.diff(of.group)) + 1).tolist(), len(of.ids)]
-    first = 0
-    for begin, end in pairwise(bounds):
-        if begin > first and (end - first) * width > _CELLS:
-            yield of.part(slice(first, begin))
-            first = begin
-    yield of.part(slice(first, len(of.ids)))
-
-
-async def _judged(driver: asyncpg.Connection, of: _Judged, rows: NDArray[Any]) -> list[Entry]:
-    """The entries of some whole groups."""
-    low, high = int(rows["day"].min()), int(rows["day"].max())
-    quantity_SX = await quantities(driver, of.ids, low - PAST_DAYS, high + REPEATED_DAYS)
-    order = np.argsort(of.ids)
-    at_N = order[np.searchsorted(of.ids, rows["series"], sorter=order)]
-    column_N = rows["day"] - low
-    quantity_SX[at_N, PAST_DAYS + column_N] = rows["quantity"]
-    judged_SD = np.zeros((len(of.ids), quantity_SX.shape[1] - PAST_DAYS), np.bool_)
-    judged_SD[at_N, column_N] = True
-    promo_SD = np.zeros(judged_SD.shape, np.bool_)
-    promo_SD[at_N, column_N] = np.nan_to_num(rows["promo"]) > 0
-    before_SX = np.arange(low - PAST_DAYS, low - PAST_DAYS + quantity_SX.shape[1]) < of.changed_from[:, np.newaxis]
-    settled_S = (np.isfinite(quantity_SX) & before_SX).sum(axis=1) >= FEWEST_DAYS
-    bounds = [0, *(np.flatnonzero(np.diff(of.group)) + 1).tolist(), len(of.ids)]
-    entries: list[Entry] = []
-    for begin, end in pairwise(bounds):
-        part = slice(begin, end)
-        group = Group(quantity_SX[part], judged_SD[part], settled_S[part], low)
-        entries += await _of_group(driver, of.part(part), group, promo_SD[part])
-    return entries
-
-
-async def _of_group(driver: asyncpg.Connection, of: _Judged, group: Group, promo_SD: NDArray[np.bool_]) -> list[Entry]:
-    beside = group.quantity_SX.size >= _BESIDE
-    suspects = await asyncio.to_thread(suspected, group) if beside else suspected(group)
+async def _of_place(driver: asyncpg.Connection, place: _Place, batch: Candidates, whole: Index) -> list[Entry]:
+    """The entries of one group, `whole` being all its series."""
+    suspects = await _beside(place.group, None)
+    if len(whole) > len(place.of.ids) and any(reason != "factor" for reason in suspects.reason_N):
+        [place] = await _places(driver, batch.of(whole))
+        suspects = await _beside(place.group, None)
     if not suspects.series_N:
         return []
-    facts = await _facts(driver, of, group, suspects, promo_SD)
-    found = await asyncio.to_thread(held, group, facts) if beside else held(group, facts)
+    facts = await _with_years(driver, place, await _facts(driver, place, suspects), _by_factor(suspects))
+    found = await _beside(place.group, facts)
+    late = _by_factor(found) - _by_factor(suspects)
+    if late:  # of a day that was suspected as a whole, and is explained as such
+        facts = await _with_years(driver, place, facts, late | _by_factor(suspects))
+        found = await _beside(place.group, facts)
+    return list(_entries(place, found))
+
+
+async def _beside(group: Group, facts: Facts | None) -> Held:
+    """What is suspected, or with facts what is held; in a thread where that takes time."""
+    if group.quantity_SX.size < _BESIDE:
+        return suspected(group) if facts is None else held(group, facts)
+    return await (asyncio.to_thread(suspected, group) if facts is None else asyncio.to_thread(held, group, facts))
+
+
+def _entries(place: _Place, found: Held) -> Iterator[Entry]:
+    columns = (found.series_N, found.day_N, found.expected_N, found.reason_N, found.detail_N)
+    for series, day, expected, reason, detail in zip(*columns, strict=True):
+        quantity = float(place.group.quantity_SX[series, PAST_DAYS + day])
+        known = None if np.isnan(expected) else expected
+        yield Entry(int(place.of.ids[series]), place.group.first_day + day, quantity, known, reason, detail)
+
+
+async def _places(driver: asyncpg.Connection, of: Candidates) -> list[_Place]:
+    """The groups of some series, with the days that they are judged by."""
+    low, high = int(of.rows_N["day"].min()), int(of.rows_N["day"].max())
+    quantity_SX = await quantities(driver, of.ids, low - PAST_DAYS, high + REPEATED_DAYS)
+    at_N, column_N = of.place_of_rows(), of.rows_N["day"] - low
+    quantity_SX[at_N, PAST_DAYS + column_N] = of.rows_N["quantity"]
+    judged_SD, promo_SD = (np.zeros((len(of.ids), quantity_SX.shape[1] - PAST_DAYS), np.bool_) for _ in range(2))
+    judged_SD[at_N, column_N] = True
+    promo_SD[at_N, column_N] = np.nan_to_num(of.rows_N["promo"]) > 0
+    day_X = np.arange(quantity_SX.shape[1]) + low - PAST_DAYS
+    before_SX = day_X < of.changed_from_S[:, np.newaxis]
+    settled_S = (np.isfinite(quantity_SX) & before_SX).sum(axis=1) >= FEWEST_DAYS
     return [
-        Entry(
-            int(of.ids[series]),
-            group.first_day + day,
-            float(group.quantity_SX[series, PAST_DAYS + day]),
-            None if np.isnan(expected) else expected,
-            reason,
-            detail,
-        )
-        for series, day, expected, reason, detail in zip(
-            found.series_N, found.day_N, found.expected_N, found.reason_N, found.detail_N, strict=True
-        )
+        _Place(of.of(at), Group(quantity_SX[at], judged_SD[at], settled_S[at], low), promo_SD[at]) for at in of.groups()
     ]
 
 
-async def _facts(
-    driver: asyncpg.Connection, of: _Judged, group: Group, suspects: Held, promo_SD: NDArray[np.bool_]
-) -> Facts:
-    """What is known of the suspects: their year, and what the calendar, holidays and the rest of the place say of the days."""
-    series = np.unique(suspects.series_N)
-    year_SW = await quantities(driver, of.ids[series], group.first_day - YEAR_DAYS, group.first_day - 1)
-    day_W = np.arange(group.first_day - YEAR_DAYS, group.first_day)
-    year_SW[day_W >= of.changed_from[series, np.newaxis]] = np.nan
-    seen_S, level_S, peak_S = np.zeros(len(of.ids), np.int64), np.zeros(len(of.ids)), np.zeros(len(of.ids))
+def _by_factor(rows: Held) -> set[int]:
+    """The series whose year is to be read: whole days of places are not judged by it."""
+    return {series for series, reason in zip(rows.series_N, rows.reason_N, strict=True) if reason == "factor"}
+
+
+async def _facts(driver: asyncpg.Connection, place: _Place, suspects: Held) -> Facts:
+    """What the calendar, holidays and the rest of the place say of the suspects' days."""
+    special_SD, closed_SD = await explained.by_calendar(driver, place.of.places, place.group, suspects)
+    quiet_D = await explained.by_others(driver, place.of.places, place.group, suspects)
+    none_S = np.zeros(len(place.of.ids))
+    return Facts(none_S.astype(np.int64), none_S, none_S, special_SD | place.promo_SD, closed_SD | quiet_D)
+
+
+async def _with_years(driver: asyncpg.Connection, place: _Place, facts: Facts, wanted: set[int]) -> Facts:
+    """The facts with the year of these series, up to the post's first change of each."""
+    if not wanted:
+        return facts
+    series, first = np.array(sorted(wanted), np.int64), place.group.first_day
+    year_SW = await quantities(driver, place.of.ids[series], first - YEAR_DAYS, first - 1)
+    year_SW[np.arange(first - YEAR_DAYS, first) >= place.of.changed_from_S[series, np.newaxis]] = np.nan
+    seen_S, level_S, peak_S = facts.seen_S.copy(), facts.level_S.copy(), facts.peak_S.copy()
     seen_S[series] = np.isfinite(year_SW).sum(axis=1)
     level_S[series] = [newest_mean(row) for row in year_SW]
     peak_S[series] = np.max(year_SW, axis=1, initial=0.0, where=np.isfinite(year_SW))
-    special_SD, closed_SD = await explained.by_calendar(driver, of.places, group, suspects)
-    facts = Facts(seen_S, level_S, peak_S, special_SD | promo_SD, closed_SD)
-    quiet_D = await explained.by_others(driver, of.places, group, suspects)
-    return replace(facts, explained_SD=closed_SD | quiet_D)
+    return replace(facts, seen_S=seen_S, level_S=level_S, peak_S=peak_S)
 
 
 async def quantities(driver: asyncpg.Connection, ids: Index, first: int, last: int) -> Doubles:

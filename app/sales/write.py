@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import begun
-from app.quarantine.judging import Posted, judge
+from app.quarantine.judging import judge
+from app.quarantine.posted import Posted
 from app.quarantine.store import Entry, end_replaced, write_entries
 from app.sales import store
 from app.sales.complete import zeros_for_absent
