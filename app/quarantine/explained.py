@@ -17,7 +17,7 @@ from app.sales.places import place_of_row
 from models.holidays import HOLIDAYS, holidays_of
 
 COVERED = 0.9
-"""Share of what a place usually sells that a post must speak of: less of it may be those that did not sell."""
+"""Share of a place's active series that a post must speak of: fewer may be just those that did not sell."""
 _HOLIDAY = HOLIDAYS[0]
 
 
@@ -55,25 +55,20 @@ async def _public_holidays(
 
 
 async def by_others(driver: asyncpg.Connection, places: Places, group: Group, suspects: Held) -> Flags:
-    """Days without a sale that say little: others sold at the same places, or the post speaks of few of them; D."""
+    """Days without a sale that say little: others sold at the same places, or the post speaks of too few of them; D."""
     quiet_D = np.zeros(group.judged_SD.shape[1], np.bool_)
     zeros = {day for day, reason in zip(suspects.day_N, suspects.reason_N, strict=True) if reason == "zeros"}
     for day in sorted(zeros):
-        weekdays = range(group.first_day + day - PAST_DAYS, group.first_day + day, 7)
+        posted_S = group.judged_SD[:, day]
         row = await driver.fetchrow(
-            "SELECT coalesce(bool_or(x.day = $2 AND x.quantity > 0 AND x.series_id <> ALL($4::int[])), false) AS sold,"
-            " coalesce(sum(x.quantity) FILTER (WHERE x.day <> $2), 0) AS usual"
-            " FROM series s JOIN sales x ON x.series_id = s.id AND x.day = ANY($3::date[])"
-            " WHERE s.location = ANY($1::text[])",
+            "SELECT count(*) FILTER (WHERE s.last_day >= $2::date - $4::int) AS active,"
+            " coalesce(bool_or(x.quantity > 0 AND s.id <> ALL($3::int[])), false) AS sold"
+            " FROM series s LEFT JOIN sales x ON x.series_id = s.id AND x.day = $2"
+            " WHERE s.location = ANY($1::text[]) AND s.rows > 0",
             list(dict.fromkeys(places.locations)),
-            _date(group.first_day + day),
-            [_date(number) for number in [*weekdays, group.first_day + day]],
-            places.ids[group.judged_SD[:, day]].tolist(),
+            np.datetime64(group.first_day + day, "D").item(),
+            places.ids[posted_S].tolist(),
+            PAST_DAYS,
         )
-        own_SK = group.quantity_SX[group.judged_SD[:, day], day : day + PAST_DAYS : 7]
-        quiet_D[day] = row["sold"] or np.nansum(own_SK) < COVERED * row["usual"]
+        quiet_D[day] = row["sold"] or posted_S.sum() < COVERED * row["active"]
     return quiet_D
-
-
-def _date(number: int) -> object:
-    return np.datetime64(number, "D").item()
