@@ -40,11 +40,14 @@ class Entry:
     detail: str
 
 
-def held_out(days: str) -> str:
-    """SQL of the days held among the last `days` (an SQL expression) of `series s`, as JSON text; null where there are none."""
-    return f"""(
-        SELECT jsonb_agg(jsonb_build_object('date', q.day, 'quantity', q.quantity, 'reason', q.reason) ORDER BY q.day)::text
-        FROM quarantine q WHERE q.series_id = s.id AND {HOLDING} AND q.day > s.last_day - {days} AND q.day <= s.last_day)"""
+# For a query over `series s` whose $1 are ids of series: `h.held_out`, every day held of each, as JSON; null where there is none.
+# One look at the table however it is planned: asked series by series, a plan made while it was empty would read all for each.
+HELD_OUT_JOIN = f"""
+    LEFT JOIN (
+        SELECT q.series_id, jsonb_agg(
+            jsonb_build_object('date', q.day, 'quantity', q.quantity, 'reason', q.reason) ORDER BY q.day)::text AS held_out
+        FROM quarantine q WHERE q.series_id = ANY($1::int[]) AND {HOLDING} GROUP BY q.series_id
+    ) h ON h.series_id = s.id"""
 
 
 def not_held(sales: str) -> str:

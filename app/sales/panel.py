@@ -10,7 +10,7 @@ Shapes: S series, T days, N rows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import asyncpg
@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.copy import Kind, copy_out, int_array
 from app.database.engine import begun
 from app.database.engine import driver as driver_of
-from app.quarantine.store import held_days, held_out
+from app.quarantine.store import HELD_OUT_JOIN, held_days
 from app.sales.attributes import as_static, attributes_of, read_attributes
 from app.sales.covariates import (
     BUILT_IN,
@@ -187,10 +187,10 @@ async def read_context(
     driver = await driver_of(connection)
     rows = await driver.fetch(
         "SELECT s.id, s.sku, s.location, s.revision, s.last_day, i.category, i.brand, i.attributes::text AS attributes,"
-        f" {PLACE_COLUMNS}, i.launched_on, r.value AS calendar_revision, {held_out('$2::int')} AS held_out FROM series s"
-        f" LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS} WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
+        f" {PLACE_COLUMNS}, i.launched_on, r.value AS calendar_revision, h.held_out FROM series s"
+        f" LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS} {HELD_OUT_JOIN}"
+        " WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
         series_ids,
-        days,
     )
     if not rows:
         return None
@@ -212,7 +212,7 @@ async def read_context(
         past={name: columns.get(name, nothing) for name in past},
         ahead=ahead,
     )
-    held: list[list[dict[str, Any]]] = [orjson.loads(row["held_out"]) if row["held_out"] else [] for row in rows]
+    held = [_held_among(row, days) for row in rows]
     for row, entries in enumerate(held):
         for entry in entries:
             panel.quantity_ST[row, panel.day_index(np.datetime64(entry["date"]))] = np.nan
@@ -237,6 +237,14 @@ async def read_context(
         last_S - first,
         held,
     )
+
+
+def _held_among(row: asyncpg.Record, days: int) -> list[dict[str, Any]]:
+    """The days held among the newest `days` of a series."""
+    if row["held_out"] is None:
+        return []
+    first, last = str(row["last_day"] - timedelta(days=days - 1)), str(row["last_day"])
+    return [entry for entry in orjson.loads(row["held_out"]) if first <= entry["date"] <= last]
 
 
 async def _series(driver: asyncpg.Connection, ids: Sequence[int] | None) -> list[asyncpg.Record]:
