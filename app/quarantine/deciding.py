@@ -38,9 +38,8 @@ async def decide_all(connection: AsyncConnection, ids: Sequence[int], decision: 
     await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
     rows = await _locked(driver, "q.id = ANY($1::bigint[])", list(ids))
     status = {row["id"]: row["status"] for row in rows}
-    _refuse("not_found", [(number, "there is no such entry") for number in ids if number not in status])
-    otherwise = [(number, f"it was {_WORD[said]}") for number, said in status.items() if said not in ("held", decision)]
-    _refuse("conflict", otherwise)
+    _refuse("not_found", [_unknown(number) for number in ids if number not in status])
+    _refuse("conflict", [_decided(number, said) for number, said in status.items() if said not in ("held", decision)])
     return await _write(driver, [row for row in rows if row["status"] == "held"], decision, key_id)
 
 
@@ -69,17 +68,20 @@ async def _locked(driver: asyncpg.Connection, which: str, value: object) -> list
     return rows
 
 
-def _refuse(code: str, named: Sequence[tuple[int, str]]) -> None:
-    if not named:
+def _unknown(entry_id: int) -> dict[str, Any]:
+    return {"row": None, "field": "id", "code": "unknown_entry", "detail": f"{entry_id}: there is no such entry"}
+
+
+def _decided(entry_id: int, status: str) -> dict[str, Any]:
+    return {"row": None, "field": "id", "code": "decided_before", "detail": f"{entry_id}: it was {_WORD[status]}"}
+
+
+def _refuse(code: str, errors: Sequence[Mapping[str, Any]]) -> None:
+    if not errors:
         return
-    kind = {"not_found": "unknown_entry", "conflict": "decided_before"}[code]
-    errors = [
-        {"row": None, "field": "id", "code": kind, "detail": f"{number}: {why}"}
-        for number, why in named[:MAX_NAMED_ERRORS]
-    ]
-    number, why = named[0]
-    more = f" {len(named) - 1} more of the entries cannot be decided either." if len(named) > 1 else ""
-    raise Problem(code, f"Entry {number} cannot be decided: {why}.{more} Nothing was changed.", errors=errors)
+    more = f" {len(errors) - 1} more of the entries cannot be decided either." if len(errors) > 1 else ""
+    detail = f"An entry cannot be decided, {errors[0]['detail']}.{more} Nothing was changed."
+    raise Problem(code, detail, errors=errors[:MAX_NAMED_ERRORS])
 
 
 async def _write(
