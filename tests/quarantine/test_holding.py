@@ -4,8 +4,11 @@ import asyncio
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from app.quarantine.posted import SAMPLE
 from tests.quarantine.places import a_day, day, entries, held, open_shop, rows_of, send
 
 
@@ -218,3 +221,21 @@ async def test_a_repeated_post_with_its_key_holds_nothing_more(client: httpx.Asy
     assert again.content == first.content
     assert again.headers["idempotent-replayed"] == "true"
     assert len(await entries(client)) == 1
+
+
+@pytest.mark.parametrize(("times", "reason"), [(1, None), (5, "units"), (0, "zeros")])
+async def test_a_large_place_is_looked_at_by_a_sample_and_held_whole(
+    client: httpx.AsyncClient, times: float, reason: str | None
+) -> None:
+    skus = SAMPLE + 44
+    sold_ST = (
+        np.random.default_rng(0).poisson(3, (skus, 61)).clip(1, 6)
+    )  # too little for any of them to be looked at alone
+    await send(client, [row for at in range(60) for row in rows_of(named(sold_ST[:, at]), day(at - 59))])
+    posted = await send(client, rows_of(named(times * sold_ST[:, 60]), day(1)))
+    assert posted["held"] == (skus if reason else 0)
+    assert {found for _, _, found in await held(client)} == ({reason} if reason else set())
+
+
+def named(quantity_S: NDArray[np.int64]) -> dict[str, float | None]:
+    return {f"A-{sku}": float(quantity) for sku, quantity in enumerate(quantity_S)}
