@@ -25,6 +25,7 @@ from app.http.openapi import describe
 from app.http.ratelimit import Rates
 from app.jobs import routes as jobs
 from app.jobs.schedules import routes as schedules
+from app.quarantine import routes as quarantine
 from app.registry import routes as registry
 from app.sales import posts_routes as posts
 from app.sales import routes as sales
@@ -99,7 +100,7 @@ def _include_rooms(app: FastAPI) -> None:
 
     `include_router` would look for the route of each request room by room, twice: a fifth of the time of a forecast read.
     """
-    for room in (forecasts, sales, posts, catalog, registry, jobs, schedules, health, pages):
+    for room in (forecasts, sales, posts, catalog, registry, jobs, schedules, quarantine, health, pages):
         app.router.routes.extend(room.router.routes)
 
 

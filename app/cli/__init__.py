@@ -1,12 +1,13 @@
 """The command `shelfcast`: a client of the API like any other, and the commands that run the service.
 
-client.py    requests, and how their problems are told
-load.py      a file of sales sent in chunks, continued where it stopped
-learn.py     train, update, jobs, models
-backtest.py  backtests
-schedules.py what runs by itself
-show.py      tables and plots in the terminal
-run.py       serve, api, worker, migrate, keys: the only ones that open the database themselves
+client.py      requests, and how their problems are told
+load.py        a file of sales sent in chunks, continued where it stopped
+learn.py       train, update, jobs, models
+backtest.py    backtests
+quarantine.py  posted days that cannot be true
+schedules.py   what runs by itself
+show.py        tables and plots in the terminal
+run.py         serve, api, worker, migrate, keys: the only ones that open the database themselves
 """
 
 import os

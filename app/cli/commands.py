@@ -12,6 +12,7 @@ from app.cli import learn, run, show
 from app.cli.backtest import backtest
 from app.cli.client import Client, fail, print_json, told
 from app.cli.learn import Json
+from app.cli.quarantine import quarantine
 from app.cli.schedules import schedules
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ app.command()(backtest)
 app.add_typer(learn.jobs, name="jobs")
 app.add_typer(learn.models, name="models")
 app.add_typer(schedules, name="schedules")
+app.add_typer(quarantine, name="quarantine")
 
 
 @app.command()
@@ -63,7 +65,7 @@ def load(
 def _load(client: Client, wanted: "Load", *, quiet: bool) -> dict[str, int]:
     from app.cli.load import count_rows, load
 
-    total = dict.fromkeys(("received", "inserted", "updated", "unchanged", "completed", "sent_before"), 0)
+    total = dict.fromkeys(("received", "inserted", "updated", "unchanged", "completed", "held", "sent_before"), 0)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=show.console, disable=quiet) as progress:
         bar = progress.add_task(wanted.file.name, total=count_rows(wanted))
@@ -71,7 +73,7 @@ def _load(client: Client, wanted: "Load", *, quiet: bool) -> dict[str, int]:
             progress.advance(bar, answer["rows"])
             if answer["skipped"]:
                 total["sent_before"] += answer["rows"]
-            for what in ("received", "inserted", "updated", "unchanged", "completed"):
+            for what in ("received", "inserted", "updated", "unchanged", "completed", "held"):
                 total[what] += answer.get(what, 0)
     return total
 

@@ -101,6 +101,9 @@ def forecast_table(forecast: Mapping[str, Any]) -> None:
     table(rows, ["start", "end", "mean", *levels], title=title)
     if forecast["fallback"]:
         console.print(f"[yellow]{forecast['fallback']['detail']}[/]")
+    if forecast["held_out"]:
+        days = ", ".join(day["date"] for day in forecast["held_out"])
+        console.print(f"[yellow]Made without days in quarantine: {days}. See `shelfcast quarantine list`.[/]")
     if forecast["missing_covariates"]:
         console.print(f"[yellow]Not known for these days: {', '.join(forecast['missing_covariates'])}.[/]")
 

@@ -421,6 +421,7 @@ forecasts = Table(
         JSONB,
         comment="by name of a covariate, the first day ahead whose value is not known, from 1",
     ),
+    Column("held_out", JSONB, comment="date, quantity and reason of the days in quarantine that were left out"),
     CheckConstraint("octet_length(means) = 4 * horizon", name="means_length"),
 )
 
@@ -500,4 +501,39 @@ verdicts = Table(
     Column("days", Integer, nullable=False, comment="target days of live forecasts that it was judged by"),
     _timestamp("decided_at", nullable=False, default_now=True),
     CheckConstraint("days >= 0", name="days_range"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    # The key is the number by which people decide, not the series: entries are few.
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("series_id", Integer, ForeignKey("series.id", ondelete="CASCADE"), nullable=False),
+    Column("day", Date, nullable=False),
+    Column("post_id", BigInteger, nullable=False, comment="the post that wrote this quantity"),
+    Column("quantity", Double, nullable=False, comment="as posted"),
+    Column("expected", Double, comment="what such a day usually sells; null: not known"),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False, comment="the reason in a sentence"),
+    Column("status", Text, nullable=False, server_default="held"),
+    _timestamp("created_at", nullable=False, default_now=True),
+    _timestamp("decided_at"),
+    Column("key_id", Integer, ForeignKey("api_keys.id", ondelete="SET NULL"), comment="whose decision it was"),
+    _finite("quantity"),
+    _finite("expected"),
+    CheckConstraint("reason IN ('factor', 'units', 'repeated', 'zeros')", name="reason"),
+    CheckConstraint("status IN ('held', 'confirmed', 'dismissed', 'replaced')", name="status"),
+    CheckConstraint("status NOT IN ('confirmed', 'dismissed') OR decided_at IS NOT NULL", name="decided_when"),
+    # One entry at most holds a day; every read of sales for a forecast looks into this index.
+    Index(
+        "ix_quarantine_holding",
+        "series_id",
+        "day",
+        unique=True,
+        postgresql_where=text("status IN ('held', 'dismissed')"),
+    ),
+    Index(None, "series_id", "day"),
+    Index(None, "post_id"),
+    Index(None, "status", "id"),
+    Index(None, "decided_at"),
 )

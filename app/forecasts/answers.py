@@ -34,6 +34,7 @@ class Answer:
     quantiles_PW: NDArray[np.float64]
     fallback: dict[str, str] | None
     missing_covariates: list[str]
+    held_out: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ def answers_of(ready: Sequence[Ready], wanted: Wanted, stand_in: StandIn | None)
                 quantiles_PW,
                 fallback,
                 _missing(stored, horizon),
+                stored.held_out or [],
             )
     return [answer for answer in answers if answer is not None]
 
@@ -130,7 +132,7 @@ def plain(answer: Answer, names: Sequence[str]) -> dict[str, Any]:
         "model_version": answer.model_version,
         "generated_at": time_text(answer.generated_at),
         "period": answer.period,
-        "held_out": [],
+        "held_out": answer.held_out,
         "forecast": [
             {
                 "start": group.start,

@@ -132,4 +132,5 @@ def _stored(
         quantiles_HQ=figures[1],
         fallback=None,
         generated_at=generated_at,
+        held_out=context.held_out[series] or None,
     )

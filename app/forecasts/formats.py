@@ -6,6 +6,7 @@ the object of the single read. Each writer turns a batch of answers into bytes a
 
 import io
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, Protocol
 
 import numpy as np
@@ -117,7 +118,7 @@ class NdjsonWriter:
 
 
 class CsvWriter:
-    """UTF-8, comma, a header line; times in UTC, nulls as empty cells, missing covariates joined by semicolons."""
+    """UTF-8, comma, a header line; times in UTC, nulls as empty cells, lists joined by semicolons."""
 
     def __init__(self, names: list[str]) -> None:
         self._names = names
@@ -133,7 +134,8 @@ class CsvWriter:
     def _text(self, rows: pa.Table) -> bytes:
         out = io.BytesIO()
         at = rows.schema.get_field_index("held_out")
-        plain_rows = rows.set_column(at, "held_out", pa.nulls(len(rows), pa.string()))
+        days = [";".join(map(str, dates)) or None for dates in rows.column(at).to_pylist()]
+        plain_rows = rows.set_column(at, "held_out", pa.array(days, pa.string()))
         at = rows.schema.get_field_index("generated_at")
         moments = [None if t is None else t.isoformat().replace("+00:00", "Z") for t in rows.column(at).to_pylist()]
         plain_rows = plain_rows.set_column(at, "generated_at", pa.array(moments, pa.string()))
@@ -248,7 +250,7 @@ def table(answers: Sequence[Answer], names: Sequence[str], of: pa.Schema) -> pa.
         "model_version": of_series([a.model_version for a in answers], "model_version"),
         "generated_at": of_series([a.generated_at for a in answers], "generated_at"),
         "period": of_series([a.period for a in answers], "period"),
-        "held_out": of_series([[] for _ in answers], "held_out"),
+        "held_out": of_series([[date.fromisoformat(d["date"]) for d in a.held_out] for a in answers], "held_out"),
         "start": pa.array([group.start for group in groups], pa.date32()),
         "end": pa.array([group.end for group in groups], pa.date32()),
         "complete": pa.array([group.complete for group in groups], pa.bool_()),

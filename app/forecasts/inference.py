@@ -33,7 +33,7 @@ class Inference:
     def __init__(self, database: Database, artifacts: str, device: torch.device = CPU.device) -> None:
         self.database = database
         self.weights = Weights(database, artifacts, device)
-        self.refreshed_state: tuple[int | None, ...] | None = None
+        self.refreshed_state: tuple[int | datetime | None, ...] | None = None
         """The state of the data at which the last refresh of everything ended (see refresh.py)."""
         self._thread = ThreadPoolExecutor(1, "inference", initializer=torch.set_num_threads, initargs=(1,))
         self._waiting: dict[tuple[int, int], _Flight] = {}

@@ -13,6 +13,7 @@ from app.days import Moment
 from app.forecasts.levels import DEFAULT_LEVELS, LevelsInBody, LevelsInQuery
 from app.forecasts.periods import Period
 from app.names import Location, Sku
+from app.quarantine.checks import Reason as HeldReason
 
 LONGEST_HORIZON = 365
 MOST_SERIES = 50_000
@@ -96,6 +97,14 @@ class PeriodForecast(BaseModel):
     )
 
 
+class HeldDay(BaseModel):
+    """A day that the forecast was made without."""
+
+    date: date
+    quantity: float = Field(description="As posted.")
+    reason: HeldReason = Field(description="Why it is in quarantine.")
+
+
 class SeriesForecast(BaseModel):
     """The forecast of one series."""
 
@@ -132,7 +141,9 @@ class SeriesForecast(BaseModel):
     model_version: int | None = Field(description="The version that answered; null when a simple method did.")
     generated_at: datetime
     period: Period
-    held_out: list[date] = Field(description="Days up to the cutoff that are in quarantine.")
+    held_out: list[HeldDay] = Field(
+        description="Days in quarantine among the last 392, which the forecast was made without; files of rows have their dates."
+    )
     forecast: list[PeriodForecast]
     fallback: Fallback | None
     missing_covariates: list[str] = Field(

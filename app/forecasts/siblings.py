@@ -9,6 +9,7 @@ import asyncpg
 import numpy as np
 
 from app.catalog.active import ACTIVE_DAYS
+from app.quarantine.store import not_held
 from app.sales.attributes import attributes_of
 from models.newcomers import FIRST_WEEKS, MOST_SIBLINGS, SETTLED_DAYS, Doubles, Launch, OwnDays, likeness
 from models.windows import MEMORY
@@ -67,8 +68,8 @@ async def barely_sold(connection: asyncpg.Connection, series_ids: Sequence[int])
         f"""
         SELECT s.id, s.sku, s.location, s.last_day AS cutoff, {_COLUMNS}, own.days, own.sold
         FROM series s JOIN items i ON i.sku = s.sku {_REPLACED.format(location="s.location")}
-        CROSS JOIN LATERAL (SELECT count(quantity) AS days, coalesce(sum(quantity), 0) AS sold FROM sales
-                            WHERE series_id = s.id AND day > s.last_day - $2::int) own
+        CROSS JOIN LATERAL (SELECT count(quantity) AS days, coalesce(sum(quantity), 0) AS sold FROM sales x
+                            WHERE series_id = s.id AND day > s.last_day - $2::int AND {not_held("x")}) own
         WHERE s.id = ANY($1::int[]) AND s.rows > 0
         """,
         series_ids,
@@ -121,7 +122,7 @@ async def siblings_of(connection: asyncpg.Connection, newcomer: Newcomer) -> tup
 async def launches_among(connection: asyncpg.Connection, series_ids: Sequence[int], until: date) -> list[Launch]:
     """For the newest launches among siblings: sold in their first weeks, and by a settled sibling on average in the same days."""
     rows: list[Any] = await connection.fetch(
-        """
+        f"""
         WITH siblings AS (SELECT id, sku, first_day FROM series WHERE id = ANY($1::int[]) AND rows > 0),
         launched AS (
             SELECT id, sku, first_day FROM siblings
@@ -132,7 +133,7 @@ async def launches_among(connection: asyncpg.Connection, series_ids: Sequence[in
                 WHERE series_id = l.id AND day >= l.first_day AND day < l.first_day + $4::int),
                (SELECT coalesce(sum(s.quantity), 0) / count(DISTINCT b.id)
                 FROM siblings b LEFT JOIN sales s
-                  ON s.series_id = b.id AND s.day >= l.first_day AND s.day < l.first_day + $4::int
+                  ON s.series_id = b.id AND s.day >= l.first_day AND s.day < l.first_day + $4::int AND {not_held("s")}
                 WHERE b.first_day + $3::int <= l.first_day)
         FROM launched l
         """,

@@ -38,6 +38,8 @@ class Stored:
     generated_at: datetime
     missing_covariates: dict[str, int] | None = None
     """By name of a covariate that the version knows ahead, the first day ahead (from 1) of which its value is not known."""
+    held_out: list[dict[str, Any]] | None = None
+    """Date, quantity and reason of each day in quarantine that the forecast was made without."""
 
     @property
     def horizon(self) -> int:
@@ -104,7 +106,7 @@ _STATE = f"""
     SELECT s.id, s.sku, s.location, s.revision, r.value AS calendar, s.last_day, c.version AS champion,
            w.version, v.horizon AS version_horizon, f.series_revision, f.calendar_revision, f.cutoff,
            f.means, f.quantiles, f.fallback::text AS fallback, f.generated_at,
-           f.missing_covariates::text AS missing_covariates
+           f.missing_covariates::text AS missing_covariates, f.held_out::text AS held_out
     {_FROM}
 """
 _ONE = _STATE + "s.sku = $4 AND s.location = $5"
@@ -193,6 +195,7 @@ def _found(row: asyncpg.Record) -> Found:
             fallback=None if fallback is None else orjson.loads(fallback),
             generated_at=row[15],
             missing_covariates=None if row[16] is None else orjson.loads(row[16]),
+            held_out=None if row[17] is None else orjson.loads(row[17]),
         )
     return Found(series_id, sku, location, revision, calendar, last_day, champion, version, horizon, stored)
 
@@ -228,13 +231,14 @@ async def known_of_many(connection: asyncpg.Connection, skus: Sequence[str], *, 
 # anyway, but before the insert, makes that certain.
 _KEEP = """
     INSERT INTO forecasts AS kept (series_id, version, series_revision, calendar_revision, cutoff, horizon,
-                                   means, quantiles, fallback, generated_at, missing_covariates)
+                                   means, quantiles, fallback, generated_at, missing_covariates, held_out)
     SELECT u.series_id, u.version, u.series_revision, u.calendar_revision, u.cutoff, u.horizon,
-           u.means, u.quantiles, u.fallback::jsonb, u.generated_at, u.missing_covariates::jsonb
+           u.means, u.quantiles, u.fallback::jsonb, u.generated_at, u.missing_covariates::jsonb,
+           u.held_out::jsonb
     FROM unnest($1::int[], $2::int[], $3::bigint[], $4::bigint[], $5::date[], $6::int[],
-                $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[], $11::text[])
+                $7::bytea[], $8::bytea[], $9::text[], $10::timestamptz[], $11::text[], $12::text[])
       AS u(series_id, version, series_revision, calendar_revision, cutoff, horizon,
-           means, quantiles, fallback, generated_at, missing_covariates)
+           means, quantiles, fallback, generated_at, missing_covariates, held_out)
     JOIN series s ON s.id = u.series_id
     ORDER BY u.series_id
     FOR KEY SHARE OF s
@@ -242,7 +246,7 @@ _KEEP = """
         series_revision = excluded.series_revision, calendar_revision = excluded.calendar_revision,
         cutoff = excluded.cutoff, horizon = excluded.horizon, means = excluded.means,
         quantiles = excluded.quantiles, fallback = excluded.fallback, generated_at = excluded.generated_at,
-        missing_covariates = excluded.missing_covariates
+        missing_covariates = excluded.missing_covariates, held_out = excluded.held_out
     WHERE kept.series_revision <= excluded.series_revision AND kept.calendar_revision <= excluded.calendar_revision
       AND (kept.horizon <= excluded.horizon OR kept.series_revision < excluded.series_revision
            OR kept.calendar_revision < excluded.calendar_revision)
@@ -266,6 +270,7 @@ async def keep(connection: AsyncConnection, forecasts: Sequence[Stored]) -> None
         [None if f.fallback is None else orjson.dumps(f.fallback).decode() for f in forecasts],
         [f.generated_at for f in forecasts],
         [None if not f.missing_covariates else orjson.dumps(f.missing_covariates).decode() for f in forecasts],
+        [None if not f.held_out else orjson.dumps(f.held_out).decode() for f in forecasts],
     ]
     await raw.execute(_KEEP, *columns)
 
@@ -327,12 +332,13 @@ _STALE = f"""
 """
 
 
-async def state_of_data(connection: asyncpg.Connection) -> tuple[int | None, ...]:
-    """What changes whenever a forecast may have become stale: the newest post, the calendar's revision, the champion."""
+async def state_of_data(connection: asyncpg.Connection) -> tuple[int | datetime | None, ...]:
+    """What changes whenever a forecast may have become stale: the newest post, the calendar's revision, the champion, the
+    newest decision about a day in quarantine."""
     row = await connection.fetchrow(
         """
         SELECT (SELECT max(id) FROM posts), (SELECT value FROM revisions WHERE name = 'calendar'),
-               (SELECT version FROM aliases WHERE alias = 'champion')
+               (SELECT version FROM aliases WHERE alias = 'champion'), (SELECT max(decided_at) FROM quarantine)
         """
     )
     return tuple(row)

@@ -96,6 +96,10 @@ TAGS = [
     {"name": "forecasts", "description": "What will be sold, with its uncertainty."},
     {"name": "training", "description": "Jobs that train and update networks."},
     {"name": "models", "description": "Versions of networks: the champion, its challengers, promotion and roll-back."},
+    {
+        "name": "quarantine",
+        "description": "Posted days that cannot be true, held until somebody confirms or dismisses them.",
+    },
     {"name": "operations", "description": "For those who run the service."},
 ]
 

@@ -2,18 +2,20 @@
 
 `read_panel` is all of it, for training; `read_context` the newest days of some series, for forecasts. Both merge what the
 calendar says of past days and of those ahead, and give holidays and the attributes of the items. The one rule for a covariate:
-what a day's own row says wins over the calendar, and that over holidays.
+what a day's own row says wins over the calendar, and that over holidays. The quantity of a day in quarantine is missing; what its
+row says besides stands.
 
 Shapes: S series, T days, N rows.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import asyncpg
 import numpy as np
+import orjson
 import structlog
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.copy import Kind, copy_out, int_array
 from app.database.engine import begun
 from app.database.engine import driver as driver_of
+from app.quarantine.store import HELD_OUT_JOIN, held_days
 from app.sales.attributes import as_static, attributes_of, read_attributes
 from app.sales.covariates import (
     BUILT_IN,
@@ -83,6 +86,8 @@ class Context:
     calendar_revision: int
     panel: Panel
     cutoff_S: NDArray[np.int64]
+    held_out: list[list[dict[str, Any]]]
+    """Of each series the days in quarantine among those read: date, quantity, reason."""
 
 
 async def read_panel(
@@ -127,6 +132,8 @@ async def read_panel(
         past={name: columns[name] for name in _COLUMNS[1:] if _any(columns[name])},
         ahead=ahead,
     )
+    held_N, held_day_N = await held_days(driver, ids, first, last)
+    panel.quantity_ST[np.searchsorted(ids, held_N), held_day_N - first] = np.nan
     if calendar_revision:
         names, flags = await covariate_names(driver), await event_flags(driver, _day(last))
         said = await calendar_values(driver, _places(kept), first, panel.days + ahead, names=[*names, *flags])
@@ -180,8 +187,9 @@ async def read_context(
     driver = await driver_of(connection)
     rows = await driver.fetch(
         "SELECT s.id, s.sku, s.location, s.revision, s.last_day, i.category, i.brand, i.attributes::text AS attributes,"
-        f" {PLACE_COLUMNS}, i.launched_on, r.value AS calendar_revision FROM series s"
-        f" LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS} WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
+        f" {PLACE_COLUMNS}, i.launched_on, r.value AS calendar_revision, h.held_out FROM series s"
+        f" LEFT JOIN items i ON i.sku = s.sku {PLACE_JOINS} {HELD_OUT_JOIN}"
+        " WHERE s.id = ANY($1::int[]) AND s.rows > 0 ORDER BY s.id",
         series_ids,
     )
     if not rows:
@@ -204,6 +212,10 @@ async def read_context(
         past={name: columns.get(name, nothing) for name in past},
         ahead=ahead,
     )
+    held = [_held_among(row, days) for row in rows]
+    for row, entries in enumerate(held):
+        for entry in entries:
+            panel.quantity_ST[row, panel.day_index(np.datetime64(entry["date"]))] = np.nan
     if calendar_revision and (known or past):
         names = [name for name in (*known, *past) if name not in (*BUILT_IN, "in_stock")]
         said = await calendar_values(driver, _places(rows), first, width + ahead, names=names)
@@ -223,7 +235,16 @@ async def read_context(
         calendar_revision,
         replace(panel, static=as_static([attributes_of(row) for row in rows])),
         last_S - first,
+        held,
     )
+
+
+def _held_among(row: asyncpg.Record, days: int) -> list[dict[str, Any]]:
+    """The days held among the newest `days` of a series."""
+    if row["held_out"] is None:
+        return []
+    first, last = str(row["last_day"] - timedelta(days=days - 1)), str(row["last_day"])
+    return [entry for entry in orjson.loads(row["held_out"]) if first <= entry["date"] <= last]
 
 
 async def _series(driver: asyncpg.Connection, ids: Sequence[int] | None) -> list[asyncpg.Record]:

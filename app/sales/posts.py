@@ -15,6 +15,7 @@ from app.database.engine import begun
 from app.database.filters import Filters
 from app.errors import MAX_NAMED_ERRORS, Problem
 from app.http.pagination import Page
+from app.quarantine.store import end_replaced, hold_restored
 from app.sales.reading import VALUES, next_post_id, restate_series
 
 _POST = """
@@ -84,6 +85,9 @@ async def undo_post(connection: AsyncConnection, post_id: int, *, key_id: int | 
     await _refuse_touched(driver, undoing)
     restore = _restore_deleted if undoing.kind == "delete" else _restore_replaced
     counts, deltas = await restore(driver, undoing)
+    if deltas:
+        await end_replaced(driver, list(deltas), undoing.first, undoing.last)
+        await hold_restored(driver, list(deltas), undoing.first, undoing.last)
     await restate_series(driver, deltas)
     await driver.execute(
         "INSERT INTO posts (id, kind, key_id, inserted, updated, deleted, series_ids, first_day, last_day)"

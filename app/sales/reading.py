@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.engine import begun
 from app.database.filters import Filters
 from app.http.pagination import Page
+from app.quarantine.store import end_replaced
 
 VALUES = "quantity, returned, price, promo, in_stock"
 
@@ -121,6 +122,8 @@ async def delete_sales(
     if not gone:
         return 0, None
     await restate_series(driver, {row["series_id"]: row["delta"] for row in gone})
+    first, last = min(row["first"] for row in gone), max(row["last"] for row in gone)
+    await end_replaced(driver, [row["series_id"] for row in gone], first, last)
     deleted = -sum(row["delta"] for row in gone)
     await driver.execute(
         "INSERT INTO posts (id, kind, key_id, deleted, series_ids, first_day, last_day)"
@@ -129,8 +132,8 @@ async def delete_sales(
         key_id,
         deleted,
         sorted(row["series_id"] for row in gone),
-        min(row["first"] for row in gone),
-        max(row["last"] for row in gone),
+        first,
+        last,
     )
     return deleted, post_id
 

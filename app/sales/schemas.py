@@ -17,6 +17,9 @@ class SalesPosted(BaseModel):
     updated: int = Field(description="Days whose values changed; what they replaced is kept.")
     unchanged: int = Field(description="Days that were stored just so; nothing was written for them.")
     completed: int = Field(description="Zeros that `complete=true` added.")
+    held: int = Field(
+        description="Rows that this post put into quarantine, added zeros included: see `GET /v1/quarantine?post_id=`."
+    )
 
 
 _OPTIONAL_AMOUNT = {"type": ["number", "null"], "minimum": 0}

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import begun
+from app.quarantine.judging import judge
+from app.quarantine.posted import Posted
+from app.quarantine.store import Entry, end_replaced, write_entries
 from app.sales import store
 from app.sales.complete import zeros_for_absent
 from app.sales.reading import next_post_id
@@ -27,24 +30,36 @@ _BESIDE = 10_000  # rows from which comparing them is worth a thread
 
 @dataclass(frozen=True)
 class Counts:
-    """What a post did, or would do: received = inserted + updated + unchanged."""
+    """What a post did, or would do: received = inserted + updated + unchanged. `held` of its rows are in quarantine."""
 
     inserted: int
     updated: int
     unchanged: int
     completed: int
+    held: int
 
 
 @dataclass
 class _Touched:
-    """Which series got how many rows, and the days of all that changed."""
+    """Which series got how many rows, the days of all that changed, and those of them that are to be judged."""
+
+    posted: Posted = field(default_factory=Posted)
 
     ids: list[Ints] = field(default_factory=list)
     added: list[Ints] = field(default_factory=list)
     first: list[Ints] = field(default_factory=list)
     last: list[Ints] = field(default_factory=list)
 
-    def note(self, rows: NDArray[Any], *, new: bool) -> None:
+    def note_new(self, rows: NDArray[Any]) -> None:
+        self._note(rows, new=True)
+        self.posted.note(rows)
+
+    def note_changed(self, old: NDArray[Any], rows: NDArray[Any]) -> None:
+        """`old` is what stood there. A quantity that stays is not judged again."""
+        self._note(rows, new=False)
+        self.posted.note(rows[old["quantity"] != rows["quantity"]])
+
+    def _note(self, rows: NDArray[Any], *, new: bool) -> None:
         if len(rows):
             ids, inverse, count = np.unique(rows["series"], return_inverse=True, return_counts=True)
             first, last = np.full(len(ids), 2**31), np.full(len(ids), NO_DAY)
@@ -91,18 +106,20 @@ async def write_sales(
             await store.insert_rows(driver, new, post_id)
         if len(changed):
             await store.replace_rows(driver, old, changed, post_id)
-        touched.note(new, new=True)
-        touched.note(changed, new=False)
+        touched.note_new(new)
+        touched.note_changed(old, changed)
         inserted, updated = inserted + len(new), updated + len(changed)
     for place, days in days_of.items():
         async for zeros in zeros_for_absent(driver, place, days):
             await store.insert_rows(driver, zeros, post_id)
-            touched.note(zeros, new=True)
+            touched.note_new(zeros)
             completed += len(zeros)
-    counts = Counts(inserted, updated, checked.received - inserted - updated, completed)
-    await _conclude(
-        driver, touched, store.Post(post_id, key_id, content_type, complete, checked.received, **vars(counts))
+    held = await _held(driver, touched, post_id, changed=updated > 0)
+    counts = Counts(inserted, updated, checked.received - inserted - updated, completed, len(held))
+    post = store.Post(
+        post_id, key_id, content_type, complete, checked.received, inserted, updated, counts.unchanged, completed
     )
+    await _conclude(driver, touched, post)
     return post_id, counts
 
 
@@ -111,11 +128,26 @@ async def would_write(driver: asyncpg.Connection, checked: CheckedSales) -> Coun
     await store.prepare_bulk(driver)
     state = await store.series_state(driver, checked.keys)
     await store.find_by_key(driver)
+    touched = _Touched()
     inserted = updated = 0
     for rows in checked.buckets():
-        new, _, changed = await _differences(driver, rows, state)
+        new, old, changed = await _differences(driver, rows, state)
+        touched.note_new(new[new["series"] >= 0])  # a series that is not there yet has nothing to be judged by
+        touched.note_changed(old, changed)
         inserted, updated = inserted + len(new), updated + len(changed)
-    return Counts(inserted, updated, checked.received - inserted - updated, 0)
+    ids, _, first, _ = touched.summed()
+    held = await judge(driver, touched.posted, ids, first)
+    return Counts(inserted, updated, checked.received - inserted - updated, 0, len(held))
+
+
+async def _held(driver: asyncpg.Connection, touched: _Touched, post_id: int, *, changed: bool) -> list[Entry]:
+    """End the entries of quantities that were replaced, and hold what cannot be true of the new ones."""
+    ids, _, first, last = touched.summed()
+    if changed:
+        await end_replaced(driver, ids, int(first.min()), int(last.max()))
+    entries = await judge(driver, touched.posted, ids, first)
+    await write_entries(driver, entries, [post_id] * len(entries))
+    return entries
 
 
 async def _conclude(driver: asyncpg.Connection, touched: _Touched, post: store.Post) -> None:

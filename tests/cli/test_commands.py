@@ -213,3 +213,27 @@ def test_without_a_service_the_command_says_how_to_start_one(shelfcast: Shelfcas
     refused = shelfcast("jobs", "list", SHELFCAST_URL="http://127.0.0.1:9")
     assert refused.returncode == 1
     assert "shelfcast serve" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_days_in_quarantine_are_listed_and_decided(shelfcast: Shelfcast, tmp_path: Path) -> None:
+    first = datetime.date(2026, 3, 1)  # after all other sales here: only the newest days are judged
+    days = [first + datetime.timedelta(days=day) for day in range(42)]
+    rows = [{"sku": "held", "location": "cli", "date": day, "quantity": 10} for day in days]
+    past, new = tmp_path / "past.csv", tmp_path / "new.csv"
+    pd.DataFrame(rows[:40]).to_csv(past, index=False)
+    pd.DataFrame(rows[40:]).assign(quantity=[500, 600]).to_csv(new, index=False)
+    assert answer(shelfcast("load", str(past), "--json"))["held"] == 0
+    assert "2 held" in shelfcast("load", str(new)).stdout
+    listed = answer(shelfcast("quarantine", "list", "--sku", "held", "--json"))
+    assert [entry["quantity"] for entry in listed] == [600, 500]
+    assert "times the mean of days with sales" in shelfcast("quarantine", "list").stdout
+    assert "Made without days in quarantine: 2026-04-10, 2026-04-11" in " ".join(
+        shelfcast("forecast", "held", "--location", "cli").stdout.split()
+    )
+    assert answer(shelfcast("quarantine", "confirm", str(listed[1]["id"]), "--json")) == {"decided": 1}
+    assert "1 day decided" in shelfcast("quarantine", "dismiss", "--post", str(listed[0]["post_id"])).stdout
+    assert answer(shelfcast("quarantine", "list", "--sku", "held", "--json")) == []
+    refused = shelfcast("quarantine", "confirm", str(listed[0]["id"]))
+    assert refused.returncode == 1
+    assert "it was dismissed" in refused.stderr
+    assert shelfcast("quarantine", "confirm").returncode == 2

@@ -46,6 +46,8 @@ ROWS = {
     "promotions": "INSERT INTO promotions (version, kind, reason) VALUES (1, 'merit', 'first')",
     "forecasts": "INSERT INTO forecasts (series_id, version, series_revision, calendar_revision, cutoff, horizon, means,"
     " quantiles) VALUES (1, 1, 1, 0, '2026-03-01', 1, '\\x00000000', '\\x00')",
+    "quarantine": "INSERT INTO quarantine (series_id, day, post_id, quantity, expected, reason, detail, status, decided_at,"
+    " key_id) VALUES (1, '2026-03-01', 1, 600, 12, 'factor', 'much', 'dismissed', now(), 1)",
     "revisions": "UPDATE revisions SET value = 3",
 }
 

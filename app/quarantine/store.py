@@ -1,0 +1,181 @@
+"""The SQL of the quarantine: days held, listed, decided, and ended when another quantity takes their place.
+
+A day is out of learning and forecasts while an entry of it is `held` or `dismissed`; `HOLDING` says so in one place. Whoever
+writes entries of a series holds the lock of its row, as every writer of its sales does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import asyncpg
+import numpy as np
+from numpy.typing import NDArray
+
+from app.database.copy import copy_out, int_array
+from app.database.filters import Filters
+from app.http.pagination import Page
+from app.quarantine.checks import Index, Reason
+
+Status = Literal["held", "confirmed", "dismissed", "replaced"]
+HOLDING = "q.status IN ('held', 'dismissed')"
+_A_STATEMENT = 20_000
+
+_ENTRY = """
+    SELECT q.id, s.sku, s.location, q.day AS date, q.quantity, q.expected, q.reason, q.detail, q.status, q.post_id,
+        k.name AS key, q.created_at, q.decided_at
+    FROM quarantine q JOIN series s ON s.id = q.series_id LEFT JOIN api_keys k ON k.id = q.key_id"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A day to hold; `day` is a day number."""
+
+    series_id: int
+    day: int
+    quantity: float
+    expected: float | None
+    reason: Reason
+    detail: str
+
+
+# For a query over `series s` whose $1 are ids of series: `h.held_out`, every day held of each, as JSON; null where there is none.
+# One look at the table however it is planned: asked series by series, a plan made while it was empty would read all for each.
+HELD_OUT_JOIN = f"""
+    LEFT JOIN (
+        SELECT q.series_id, jsonb_agg(
+            jsonb_build_object('date', q.day, 'quantity', q.quantity, 'reason', q.reason) ORDER BY q.day)::text AS held_out
+        FROM quarantine q WHERE q.series_id = ANY($1::int[]) AND {HOLDING} GROUP BY q.series_id
+    ) h ON h.series_id = s.id"""
+
+
+def not_held(sales: str) -> str:
+    """SQL that holds for the rows of `sales` (its alias) that are not held."""
+    return (
+        f"NOT EXISTS (SELECT FROM quarantine q WHERE q.series_id = {sales}.series_id AND q.day = {sales}.day"
+        f" AND {HOLDING})"
+    )
+
+
+async def held_days(
+    driver: asyncpg.Connection,
+    ids: Sequence[int] | NDArray[np.integer[Any]] | None = None,
+    first: int | None = None,
+    last: int | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Series id and day number of every day held, or of those of some series between two days (inclusive)."""
+    wanted = [HOLDING]
+    wanted += [f"q.series_id = ANY({int_array(ids)})"] if ids is not None else []
+    wanted += [f"q.day >= DATE '1970-01-01' + {int(first)}"] if first is not None else []
+    wanted += [f"q.day <= DATE '1970-01-01' + {int(last)}"] if last is not None else []
+    query = f"SELECT q.series_id, q.day FROM quarantine q WHERE {' AND '.join(wanted)}"
+    series_N, day_N = await copy_out(driver, query, ["int4", "date"])
+    return series_N, day_N
+
+
+async def write_entries(driver: asyncpg.Connection, entries: Sequence[Entry], posts: Sequence[int]) -> None:
+    """Hold days, each written by the post of the same place in `posts`."""
+    for start in range(0, len(entries), _A_STATEMENT):
+        part = entries[start : start + _A_STATEMENT]
+        await driver.execute(
+            "INSERT INTO quarantine (series_id, day, quantity, expected, reason, detail, post_id)"
+            " SELECT u.series_id, DATE '1970-01-01' + u.day, u.quantity, u.expected, u.reason, u.detail, u.post_id"
+            " FROM unnest($1::int[], $2::int[], $3::float8[], $4::float8[], $5::text[], $6::text[], $7::bigint[])"
+            " AS u (series_id, day, quantity, expected, reason, detail, post_id)",
+            [entry.series_id for entry in part],
+            [entry.day for entry in part],
+            [entry.quantity for entry in part],
+            [entry.expected for entry in part],
+            [entry.reason for entry in part],
+            [entry.detail for entry in part],
+            posts[start : start + _A_STATEMENT],
+        )
+
+
+async def end_replaced(
+    driver: asyncpg.Connection, ids: Sequence[int] | Index, first: date | int, last: date | int
+) -> None:
+    """End the entries, of some series between two days, whose quantity is no longer the one that stands there."""
+    await driver.execute(
+        f"""
+        UPDATE quarantine q SET status = 'replaced'
+        WHERE q.status <> 'replaced' AND q.series_id = ANY($1::int[])
+        AND q.day BETWEEN {_as_day("$2", first)} AND {_as_day("$3", last)} AND NOT EXISTS (
+            SELECT FROM sales x WHERE x.series_id = q.series_id AND x.day = q.day AND x.quantity = q.quantity)""",
+        list(ids) if isinstance(ids, Sequence) else ids.tolist(),
+        first,
+        last,
+    )
+
+
+async def hold_restored(driver: asyncpg.Connection, ids: Sequence[int], first: date, last: date) -> None:
+    """After an undo: hold again the days whose quantity came back and had an entry when it went, decided or not."""
+    await driver.execute(
+        """
+        UPDATE quarantine q SET status = 'held', decided_at = NULL, key_id = NULL FROM (
+            SELECT DISTINCT ON (r.series_id, r.day) r.id FROM quarantine r
+            JOIN sales x ON x.series_id = r.series_id AND x.day = r.day AND x.quantity = r.quantity
+            WHERE r.series_id = ANY($1::int[]) AND r.day BETWEEN $2 AND $3 AND NOT EXISTS (
+                SELECT FROM quarantine other
+                WHERE other.series_id = r.series_id AND other.day = r.day AND other.status <> 'replaced')
+            ORDER BY r.series_id, r.day, r.id DESC
+        ) newest WHERE q.id = newest.id""",
+        ids,
+        first,
+        last,
+    )
+
+
+def _as_day(parameter: str, value: date | int) -> str:
+    return f"DATE '1970-01-01' + {parameter}::int" if isinstance(value, int) else f"{parameter}::date"
+
+
+@dataclass(frozen=True)
+class EntryFilter:
+    """Which entries are meant; None stands for any. Days are inclusive."""
+
+    sku: str | None = None
+    location: str | None = None
+    status: Status | None = None
+    reason: Reason | None = None
+    post_id: int | None = None
+    first: date | None = None
+    last: date | None = None
+
+    def of_entries(self, filters: Filters) -> None:
+        """Hold `quarantine` (alias q) and `series` (alias s) to them."""
+        named = {
+            "s.sku": self.sku,
+            "s.location": self.location,
+            "q.status": self.status,
+            "q.reason": self.reason,
+            "q.post_id": self.post_id,
+        }
+        for column, value in named.items():
+            filters.equal(column, value)
+        if self.first is not None:
+            filters.add("q.day >= ?", self.first)
+        if self.last is not None:
+            filters.add("q.day <= ?", self.last)
+
+
+async def entries_page(
+    connection: asyncpg.Connection, wanted: EntryFilter, page: Page
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of entries, newest first, and the token of the next page."""
+    filters = Filters()
+    wanted.of_entries(filters)
+    after = page.after("entries", int)
+    if after is not None:
+        filters.add("q.id < ?", *after)
+    limit = filters.numbered("?::bigint", page.limit)
+    rows = await connection.fetch(f"{_ENTRY} WHERE {filters.where} ORDER BY q.id DESC LIMIT {limit}", *filters.values)
+    part, token = page.cut("entries", rows, lambda row: (row["id"],))
+    return [dict(row) for row in part], token
+
+
+async def entry(driver: asyncpg.Connection, entry_id: int) -> dict[str, Any] | None:
+    """One entry as it is listed; None when there is no such one."""
+    row = await driver.fetchrow(f"{_ENTRY} WHERE q.id = $1", entry_id)
+    return None if row is None else dict(row)
