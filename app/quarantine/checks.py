@@ -127,6 +127,7 @@ def newest_mean(year_W: Doubles) -> float:
     return float(sold.mean()) if len(sold) else np.nan
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # quantities go up to the largest number there is
 def _judged(group: Group, facts: Facts | None) -> Held:
     found = Held()
     known_SX = group.quantity_SX.copy()
@@ -282,9 +283,8 @@ def _factor(one: _Day, found: Held) -> None:
 
 def _logs(value_R: Doubles, usual_R: Doubles) -> Doubles:
     """Logarithms of what sold by what is usual; NaN where nothing sold, or too little is usual to tell."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio_R: Doubles = np.log(value_R / usual_R)
-        return np.where((value_R > 0) & (usual_R >= FEWEST_USUAL), ratio_R, np.nan)
+    ratio_R: Doubles = np.log(value_R / usual_R)
+    return np.where((value_R > 0) & (usual_R >= FEWEST_USUAL), ratio_R, np.nan)
 
 
 def _spread(ratio_R: Doubles) -> float:

@@ -88,7 +88,7 @@ def _entries(place: _Place, found: Held) -> Iterator[Entry]:
     columns = (found.series_N, found.day_N, found.expected_N, found.reason_N, found.detail_N)
     for series, day, expected, reason, detail in zip(*columns, strict=True):
         quantity = float(place.group.quantity_SX[series, PAST_DAYS + day])
-        known = None if np.isnan(expected) else expected
+        known = expected if np.isfinite(expected) else None
         yield Entry(int(place.of.ids[series]), place.group.first_day + day, quantity, known, reason, detail)
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.quarantine.posted import SAMPLE
-from tests.quarantine.places import a_day, day, entries, held, open_shop, rows_of, send
+from tests.quarantine.places import a_day, day, entries, forecast, held, open_shop, rows_of, send
 
 
 async def test_a_first_load_is_never_judged(client: httpx.AsyncClient) -> None:
@@ -239,3 +239,12 @@ async def test_a_large_place_is_looked_at_by_a_sample_and_held_whole(
 
 def named(quantity_S: NDArray[np.int64]) -> dict[str, float | None]:
     return {f"A-{sku}": float(quantity) for sku, quantity in enumerate(quantity_S)}
+
+
+async def test_the_largest_quantities_there_are_do_no_harm(client: httpx.AsyncClient) -> None:
+    huge = dict.fromkeys(a_day(), 1.7e308)
+    await send(client, [row for at in range(60) for row in rows_of(huge, day(-at))])
+    assert (await send(client, rows_of(dict.fromkeys(huge, 1.6e308), day(1))))["held"] == 0
+    assert (await send(client, rows_of(dict.fromkeys(huge, 0.0), day(2))))["held"] == 10
+    assert [entry["expected"] for entry in await entries(client)] == [None] * 10
+    assert (await forecast(client, "A-3"))["held_out"][0]["quantity"] == 0
