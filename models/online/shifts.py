@@ -21,8 +21,8 @@ REFERENCE_DAYS = 168
 PROFILE_DAYS = 182
 """Days that say how weekdays differ."""
 EARLIER_STEP = 7
-PRIOR_SHIFT = 0.06
-"""Prior odds of a shift at each of the spans. Together they give more than a third of a chance before anything was seen: levels
+PRIOR_SHIFT = 0.07
+"""Prior odds of a shift at each of the spans. Together they give two fifths of a chance before anything was seen: levels
 drift all the time, and a part of every drift is believed."""
 LASTING_DAYS = 7
 DOUBT_TAKEN_BACK = 0.4
