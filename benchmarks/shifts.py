@@ -2,9 +2,9 @@
 
 On some days of the last 364, a third of the series that sell at least one a day is multiplied by 1.8 from then on, another third
 by 0.5, in whole units. Of the forecasts issued 14 to 20 days after, four are compared on the same shifted sales: blind (the
-context unshifted, as if nobody had noticed), frozen (the networks read the shifted days), with levels (L1: the past is brought to
-its present level), and an oracle whose past is brought by the true factor. Won back is (blind - it) / (blind - oracle) in WQL. The
-unshifted series are scored beside, and all series of the untouched file over the year.
+context unshifted, as if nobody had noticed), frozen (the networks read the shifted days), with levels (L1: the past is brought
+to its present level), and an oracle whose past is brought by the true factor. Won back is (blind - it) / (blind - oracle) in WQL.
+The unshifted series are scored beside, and all series of the untouched file over the year.
 
 The champion is trained once before the year, or read from the work folder of `benchmarks.updates`.
 """

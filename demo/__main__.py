@@ -1,4 +1,5 @@
-"""`make demo`: start the service, post a year of a grocer's sales, train an LSTM, show forecasts, keep serving.
+"""`make demo`: start the service, post a year of a grocer's sales, train an LSTM, show forecasts; post a day more, update, show
+the verdict; keep serving.
 
 Run again, it finds its data and its champion and does neither twice. Ctrl-C stops the service and all it started.
 """
@@ -21,6 +22,7 @@ from demo.grocer import daily_sales, item_list
 
 PRODUCTS_SHOWN = ("1082185", "1127831", "5569230")  # bananas, strawberries, a soft drink
 START_SECONDS = 120
+YEAR, NEXT_DAY = "grocer.parquet", "next-day.parquet"
 
 
 def main() -> int:
@@ -36,6 +38,7 @@ def main() -> int:
         load_sales(client)
         version = train(client)
         show_forecasts(client, version)
+        update(client)
         show.console.print(f"\nThe service runs on {client.settings.base_url} (its page: /docs, its log: {log_file}).")
         show.console.print("Ctrl-C stops it.")
         return service.wait()
@@ -69,12 +72,12 @@ def wait_until_ready(service: subprocess.Popen[bytes], log_file: Path) -> Client
 
 
 def load_sales(client: Client) -> None:
-    """Post the year, unless it is there."""
-    file = ClientSettings().home.absolute() / "demo" / "grocer.parquet"
-    if not file.exists():
+    """Post the year but for its last day, unless it is there."""
+    folder = ClientSettings().home.absolute() / "demo"
+    if not (folder / YEAR).exists() or not (folder / NEXT_DAY).exists():
         show.console.print("Summing a year of a grocer's baskets to daily sales of its 500 best-selling products …")
-        write_sales(file)
-    wanted = Load(file, {}, complete=True, chunk_rows=20_000)
+        write_sales(folder)
+    wanted = Load(folder / YEAR, {}, complete=True, chunk_rows=20_000)
     began = time.monotonic()
     posted = completed = 0
     for answer in load(client, wanted):
@@ -87,11 +90,15 @@ def load_sales(client: Client) -> None:
     show.console.print(f"Posted {posted:,} rows in {seconds:.1f} s; {completed:,} days without a sale became zeros.")
 
 
-def write_sales(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".part")
-    daily_sales().to_parquet(temporary, index=False)
-    temporary.replace(file)
+def write_sales(folder: Path) -> None:
+    """The year without its last day, and that day."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sales = daily_sales()
+    last = sales["date"].max()
+    for name, part in ((YEAR, sales[sales["date"] < last]), (NEXT_DAY, sales[sales["date"] == last])):
+        temporary = (folder / name).with_suffix(".part")
+        part.to_parquet(temporary, index=False)
+        temporary.replace(folder / name)
 
 
 def train(client: Client) -> dict[str, Any]:
@@ -141,6 +148,23 @@ def show_forecasts(client: Client, version: dict[str, Any]) -> None:
     url = f"{client.settings.base_url}/v1/forecasts?sku={PRODUCTS_SHOWN[0]}"
     line = f"""curl -H "Authorization: Bearer $(cat '{key_file}')" '{url}'"""
     show.console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def update(client: Client) -> None:
+    """Post one day more, let the champion learn from it, and show what the gate says about that."""
+    file = ClientSettings().home.absolute() / "demo" / NEXT_DAY
+    for answer in load(client, Load(file, {}, complete=True, chunk_rows=20_000)):
+        show.console.print(f"\nPosted the next day: {answer['received']} rows, {answer['completed']} zeros. Updating …")
+    began = time.monotonic()
+    job = follow(client, client.post("/v1/training-jobs", {"kind": "update"})["id"])
+    if job["status"] != "succeeded":
+        raise DemoError(f"The update {job['status']}: {(job['error'] or {}).get('detail', '')}")
+    updated = [model for model in client.pages("/v1/models", "models") if model["kind"] == "update"]
+    if not updated:
+        raise DemoError(f"The update made no version: {job['outcome']}")
+    verdict = client.get(f"/v1/models/{updated[0]['version']}/verdict")
+    show.console.print(f"Updated in {time.monotonic() - began:.0f} s: version {verdict['version']}.")
+    show.verdict(verdict)
 
 
 def stop(service: subprocess.Popen[bytes]) -> None:

@@ -150,3 +150,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)
+
+
+def verdict(found: dict[str, Any]) -> None:
+    """Why an update was or was not let in: the sentence, then every check with its figure and its limit."""
+    console.print(found["sentence"], markup=False)
+    told = {True: "passed", False: "FAILED", None: "undecided"}
+    rows = [check | {"passed": told[check["passed"]]} for check in found["checks"]]
+    table(rows, ["name", "value", "limit", "passed", "detail"])

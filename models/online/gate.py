@@ -169,11 +169,12 @@ def verdict(checks: Iterable[Check], *, days: int) -> Verdict:
         return Verdict(False, f"Refused. {why}{waiting}", found, days)
     decided = sum(check.passed is True for check in found)
     return Verdict(
-        True,
-        f"Accepted: it passed all of {decided} checks, {days} days of the live record among them.{waiting}",
-        found,
-        days,
+        True, f"Accepted: it passed the {decided} checks that can be decided now, {_by(days)}.{waiting}", found, days
     )
+
+
+def _by(days: int) -> str:
+    return f"with a live record of {days} days" if days else "without any live record yet"
 
 
 def interval(
