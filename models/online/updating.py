@@ -7,10 +7,12 @@ Shapes: S series, H horizon, Q quantile levels, T days.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from models.forecast import Forecast
 from models.forecaster import Forecaster
@@ -69,10 +71,18 @@ def learned_on(forecaster: Forecaster, panel: Panel, *, config: UpdateConfig, re
 
 
 def answered(candidate: Forecaster, head: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
-    """What all sides say at a cutoff. Where the champion is the head and the networks are the same, both are answered at once."""
-    frozen = predict(replace(candidate, tracking=None, lineage=None), panel, cutoff)
+    """What all sides say at a cutoff. Where champion and head are one and the networks the same, both are answered at once; where
+    there is a second thread, the networks as trained answer on it meanwhile."""
+    plain = replace(candidate, tracking=None, lineage=None)
     same_networks = champion is head and candidate.lineage is head.lineage and head.tracking is not None
-    experts = issue(candidate, panel, cutoff, before=head.tracking if same_networks else None)
+    before = head.tracking if same_networks else None
+    if torch.get_num_threads() > 1:
+        with ThreadPoolExecutor(1) as beside:
+            later = beside.submit(predict, plain, panel, cutoff)
+            experts = issue(candidate, panel, cutoff, before=before)
+            frozen = later.result()
+    else:
+        frozen, experts = predict(plain, panel, cutoff), issue(candidate, panel, cutoff, before=before)
     few_S = ~answerable(panel, cutoff)
     for quantiles_SHQ in (experts.trained_SHQ, experts.lineage_SHQ):
         if quantiles_SHQ is not None:

@@ -1,0 +1,113 @@
+"""One update: what it changes, what it leaves, what all sides say at its end, and that it is a function of version and days."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.forecaster import Forecaster
+from models.inference import predict
+from models.online.finetuning import UpdateConfig
+from models.online.gate import Limits
+from models.online.stream import Speeds, Stream, matured
+from models.online.updating import advanced, answered, checks_now, fine_tuning_due, learned_on, replayed
+from models.training import train
+from tests.models.panels import make_panel, small
+
+PANEL = make_panel(days=190)
+TRAINED, NEWEST = 160, 168
+
+
+@pytest.fixture(scope="module")
+def champion() -> Forecaster:
+    return train(PANEL.until(PANEL.start + np.timedelta64(TRAINED - 1, "D")), small()).forecaster
+
+
+@pytest.fixture(scope="module")
+def head(champion: Forecaster) -> Forecaster:
+    """The champion after days that it had forecast, with a lineage."""
+    stream = Stream(champion, PANEL, speeds=Speeds())
+    stream.issue(TRAINED - 1)
+    for day in range(TRAINED, NEWEST):
+        stream.learn(day)
+        stream.issue(day)
+    assert stream.forecaster.lineage is not None
+    return stream.forecaster
+
+
+def updated(head: Forecaster) -> Forecaster:
+    stream = Stream(head, PANEL, speeds=Speeds())
+    stream.issue(NEWEST - 1)
+    return advanced(head, PANEL, [matured(PANEL, NEWEST, stream.said, head.horizon)], [], speeds=Speeds())
+
+
+def test_an_update_is_the_days_of_a_stream(head: Forecaster) -> None:
+    stream = Stream(head, PANEL, speeds=replace(Speeds(), fine_tuning=False))
+    stream.issue(NEWEST - 1)
+    stream.learn(NEWEST)
+    one, other = stream.forecaster.tracking, updated(head).tracking
+    assert one is not None and other is not None
+    np.testing.assert_array_equal(one.shift_SGQ, other.shift_SGQ)
+    np.testing.assert_array_equal(one.lean_SG, other.lean_SG)
+    assert other.until == PANEL.start + np.timedelta64(NEWEST, "D")
+
+
+def test_the_head_is_never_changed(head: Forecaster) -> None:
+    assert head.tracking is not None and head.lineage is not None
+    before = [values.copy() for values in head.tracking.arrays()]
+    weights = {name: value.clone() for name, value in head.lineage.members[0].network.state_dict().items()}
+    candidate = updated(head)
+    learned_on(candidate, PANEL, config=UpdateConfig(steps=4), report=lambda progress: None)
+    for one, other in zip(before, head.tracking.arrays(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert all(value.equal(weights[name]) for name, value in head.lineage.members[0].network.state_dict().items())
+
+
+def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster) -> None:
+    candidate = updated(head)
+    said = answered(candidate, head, head, PANEL, NEWEST)
+    for found, alone in (
+        (said.experts.forecast, candidate),
+        (said.champion, head),
+        (said.frozen, replace(head, tracking=None, lineage=None)),
+    ):
+        expected = predict(alone, PANEL, NEWEST)
+        np.testing.assert_array_equal(found.mean_SH, expected.mean_SH)
+        np.testing.assert_array_equal(found.quantiles_SHQ, expected.quantiles_SHQ)
+
+
+def test_a_second_thread_changes_nothing(head: Forecaster) -> None:
+    candidate = updated(head)
+    alone = answered(candidate, head, head, PANEL, NEWEST)
+    torch.set_num_threads(2)
+    try:
+        beside = answered(candidate, head, head, PANEL, NEWEST)
+    finally:
+        torch.set_num_threads(1)
+    np.testing.assert_allclose(beside.frozen.quantiles_SHQ, alone.frozen.quantiles_SHQ, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(beside.champion.mean_SH, alone.champion.mean_SH, rtol=1e-5, atol=1e-4)
+
+
+def test_the_first_update_is_judged_beside_the_champion_as_it_was_trained(champion: Forecaster) -> None:
+    candidate = advanced(champion, PANEL, [], [], speeds=Speeds())
+    said = answered(candidate, champion, champion, PANEL, NEWEST)
+    np.testing.assert_array_equal(said.champion.quantiles_SHQ, predict(champion, PANEL, NEWEST).quantiles_SHQ)
+    np.testing.assert_array_equal(said.champion.quantiles_SHQ, said.frozen.quantiles_SHQ)
+
+
+def test_an_honest_update_passes_the_checks_of_the_day(head: Forecaster) -> None:
+    candidate = updated(head)
+    said = answered(candidate, head, head, PANEL, NEWEST)
+    metrics = replayed(candidate, head, PANEL, NEWEST)
+    assert metrics["windows"] == [str(PANEL.start + np.timedelta64(NEWEST - 7 * week, "D")) for week in (4, 3, 2, 1)]
+    maximum_S = np.nanmax(PANEL.quantity_ST[:, : NEWEST + 1], axis=1)
+    checks = checks_now(said, metrics, maximum_S, Limits())
+    assert [check.name for check in checks if not check.passed] == []
+
+
+def test_fine_tuning_is_due_a_week_after_the_networks_last_learned(champion: Forecaster, head: Forecaster) -> None:
+    trained = champion.trained_until
+    assert [fine_tuning_due(champion, trained + np.timedelta64(days, "D")) for days in (6, 7)] == [False, True]
+    assert head.lineage is not None
+    assert not fine_tuning_due(head, head.lineage.trained_until + np.timedelta64(6, "D"))
