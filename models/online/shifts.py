@@ -9,6 +9,8 @@ acts softly. Nothing but the window is read, so a forecast with it can be comput
 Shapes: B windows, M memory days, D spans, E earlier ends of a span.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,9 +61,12 @@ def at_present_level(memory_BM: Floats) -> tuple[Floats, Floats]:
     the logarithm of the part of it that is in doubt, (B,)."""
     probability_BD, factor_BD = level_shifts(memory_BM)
     believed_BD = probability_BD * factor_BD
-    since_DM = np.arange(memory_BM.shape[1]) < memory_BM.shape[1] - np.array(SPANS)[:, None]
-    brought: Floats = (memory_BM * np.exp(believed_BD @ since_DM)).astype(np.float32)
-    doubt_B = (1 - probability_BD.sum(axis=1)) * believed_BD.sum(axis=1)
+    newer_BD = believed_BD.cumsum(axis=1)  # what is believed of the shifts that came after the days between two spans
+    days_D = np.diff([*SPANS, memory_BM.shape[1]])
+    factor_BD = np.exp(newer_BD).astype(np.float32)[:, ::-1]
+    brought = memory_BM.copy()
+    brought[:, : -SPANS[0]] *= np.repeat(factor_BD, days_D[::-1], axis=1)
+    doubt_B = (1 - probability_BD.sum(axis=1)) * newer_BD[:, -1]
     return brought, doubt_B.astype(np.float32)
 
 
@@ -88,27 +93,31 @@ def _ratios(memory_BM: Doubles) -> tuple[Doubles, Doubles]:
     variance_BD = np.empty_like(ratio_BD)
     for number, span in enumerate(SPANS):
         ratio_BE, expected_B = _ratios_of_span(sold_BN, usual_BN, span)
-        apart_BE = ratio_BE[:, -(-span // EARLIER_STEP) :]  # spans that share no day with the newest
-        seen_BE = np.isfinite(apart_BE)
-        weight_B = seen_BE.sum(axis=1) * EARLIER_STEP / max(span, EARLIER_STEP)
-        square_B = np.where(seen_BE, np.minimum(apart_BE**2, 1.0), 0.0).sum(axis=1) / np.maximum(seen_BE.sum(axis=1), 1)
+        ratio_BD[:, number] = ratio_BE[:, -1]
+        shared = math.ceil(span / EARLIER_STEP)  # the newest itself, and those that share days with it
+        apart_BE = ratio_BE[:, :-shared]
+        count_B = np.isfinite(apart_BE).sum(axis=1)
+        weight_B = count_B * EARLIER_STEP / max(span, EARLIER_STEP)
+        square_B = np.nan_to_num(np.minimum(apart_BE**2, 1.0)).sum(axis=1) / np.maximum(count_B, 1)
         own_B = (weight_B * square_B + USUAL_WEIGHT * USUAL_VARIANCE) / (weight_B + USUAL_WEIGHT)
-        ratio_BD[:, number] = ratio_BE[:, 0]
         variance_BD[:, number] = own_B + 1 / np.maximum(expected_B + 1, 1)
     return ratio_BD, variance_BD
 
 
 def _ratios_of_span(sold_BN: Doubles, usual_BN: Doubles, span: int) -> tuple[Doubles, Doubles]:
-    """log((sold + 1) / (expected + 1)) of the span that ends with the newest day and with earlier ones, (B, E), the newest first;
+    """log((sold + 1) / (expected + 1)) of the span that ends with the newest day and with earlier ones, (B, E), the newest last;
     and what was expected of the newest."""
-    end_E = np.arange(sold_BN.shape[1] - 1, REFERENCE_DAYS + span - 1, -EARLIER_STEP)
-    begin_E, from_E = end_E - span, end_E - span - REFERENCE_DAYS
-    usual_BE, before_BE = usual_BN[:, end_E] - usual_BN[:, begin_E], usual_BN[:, begin_E] - usual_BN[:, from_E]
-    level_BE = (sold_BN[:, begin_E] - sold_BN[:, from_E]) / np.maximum(before_BE, 1e-9)
+    newest = sold_BN.shape[1] - 1
+    oldest = newest - (newest - REFERENCE_DAYS - span) // EARLIER_STEP * EARLIER_STEP
+    end, begin, before = (
+        slice(oldest - back, newest - back + 1, EARLIER_STEP) for back in (0, span, span + REFERENCE_DAYS)
+    )
+    usual_BE, before_BE = usual_BN[:, end] - usual_BN[:, begin], usual_BN[:, begin] - usual_BN[:, before]
+    level_BE = (sold_BN[:, begin] - sold_BN[:, before]) / np.maximum(before_BE, 1e-9)
     expected_BE = level_BE * usual_BE
-    ratio_BE = np.log((sold_BN[:, end_E] - sold_BN[:, begin_E] + 1) / (expected_BE + 1))
+    ratio_BE = np.log((sold_BN[:, end] - sold_BN[:, begin] + 1) / (expected_BE + 1))
     enough_BE = (usual_BE > 0.25 * span) & (before_BE > FEWEST_REFERENCE * REFERENCE_DAYS)
-    return np.where(enough_BE, ratio_BE, np.nan), np.nan_to_num(expected_BE[:, 0])
+    return np.where(enough_BE, ratio_BE, np.nan), np.nan_to_num(expected_BE[:, -1])
 
 
 def _weekday_profile(sold_BM: Doubles, seen_BM: NDArray[np.bool_]) -> Doubles:
