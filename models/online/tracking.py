@@ -18,6 +18,7 @@ Shapes: S series, J days ahead of which a day was forecast, Q quantile levels, G
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +56,14 @@ class Tracking:
     levels: bool = True
     """Whether contexts are brought to a series' present level before networks read them (shifts.py)."""
 
+    @cached_property
+    def row_of(self) -> dict[Key, int]:
+        """Where each series stands. Made once: a read of one series must not pay for all of them."""
+        return {key: row for row, key in enumerate(self.keys)}
+
     def of(self, keys: Sequence[Key]) -> "Tracking":
         """The state of these series in their order; a series that is not known begins with nothing."""
-        row_of = {key: row for row, key in enumerate(self.keys)}
-        row_S = np.array([row_of.get(key, -1) for key in keys], np.int64)
+        row_S = np.array([self.row_of.get(key, -1) for key in keys], np.int64)
         known_S = row_S >= 0
         fresh = replace(untracked(list(keys), self.until), levels=self.levels)
         for own, others in zip(fresh.arrays(), self.arrays(), strict=True):
