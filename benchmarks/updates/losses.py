@@ -90,8 +90,12 @@ class Losses:
             "bias": (total["mean"] - total["sales"]) / total["sales"],
             "coverage_10": (total["below_low"] + total["to_low"]) / 2 / total["days"],
             "coverage_90": (total["below_high"] + total["to_high"]) / 2 / total["days"],
-            "churn": self.moved / max(self.level, 1e-9),
+            "churn": self.figures_of_moves(),
         }
+
+    def figures_of_moves(self) -> float:
+        """Mean absolute change of a day's mean from one cutoff to the next, relative to its level."""
+        return self.moved / max(self.level, 1e-9)
 
     def save(self, file: Path) -> None:
         """Write it whole or not at all."""

@@ -1,0 +1,85 @@
+"""The replay of updates: its sums against the metrics of the engine, its bootstrap against a known case, and a short run whole."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.updates import table
+from benchmarks.updates.__main__ import main
+from benchmarks.updates.losses import SUMS, Losses, against, pooled
+from models import metrics
+from models.baselines import BASELINES
+from models.evaluation import SCORED_LEVELS
+from models.quantiles import interpolate_levels
+from tests.models.panels import make_panel
+
+
+def test_scores_of_one_cutoff_are_those_of_the_metrics() -> None:
+    panel = make_panel(days=200)
+    forecast = BASELINES["seasonal_naive"](panel, 150, 28)
+    losses = Losses.empty(3, 28)
+    losses.add(forecast, panel, 150, 150)
+    y = panel.quantity_ST[:, 151:179].astype(np.float64)
+    levels = np.array(SCORED_LEVELS)
+    quantiles = interpolate_levels(forecast.quantiles_SHQ, forecast.levels_Q, levels).astype(np.float64)
+    scale = metrics.seasonal_error(panel.quantity_ST[:, :151])
+    found = losses.figures()
+    assert found["wql"] == pytest.approx(metrics.wql(y, quantiles, levels))
+    assert found["sql"] == pytest.approx(metrics.sql(y, quantiles, levels, scale))
+    assert found["mase"] == pytest.approx(metrics.mase(y, quantiles[..., 4], scale))
+    assert found["bias"] == pytest.approx(metrics.bias(y, forecast.mean_SH))
+    below, to = metrics.coverage(y, quantiles)
+    assert found["coverage_90"] == pytest.approx((below[-1] + to[-1]) / 2)
+    second_week = losses.figures(1)
+    assert second_week["wql"] == pytest.approx(metrics.wql(y[:, 7:14], quantiles[:, 7:14], levels))
+
+
+def test_churn_is_how_far_the_mean_of_a_day_moves_by_one_day() -> None:
+    panel = make_panel(days=200)
+    losses = Losses.empty(3, 29)
+    before = BASELINES["moving_average"](panel, 150, 28)
+    now = replace(before, mean_SH=np.concatenate([before.mean_SH[:, 1:] * 1.1, before.mean_SH[:, :1]], axis=1))
+    losses.moves(before, now)
+    assert losses.figures_of_moves() == pytest.approx(0.1, rel=1e-5)
+
+
+def test_equal_losses_differ_by_nothing_and_ten_percent_by_ten() -> None:
+    rng = np.random.default_rng(0)
+    one = Losses({name: rng.uniform(1, 2, (3, 100)) for name in SUMS})
+    other = Losses(
+        {name: values * (1.1 if name in ("pinball", "scaled") else 1.0) for name, values in one.sums.items()}
+    )
+    same, worse = against(one, one, block=28)["wql"], against(other, one, block=28)["sql"]
+    assert same == {"percent": 0.0, "low": 0.0, "high": 0.0}
+    assert all(worse[name] == pytest.approx(10.0) for name in ("percent", "low", "high"))
+    both = pooled([one, other])
+    np.testing.assert_allclose(both.sums["pinball"], 1.05 * one.sums["pinball"])
+
+
+def test_a_short_run_goes_on_where_it_was_and_becomes_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shared_data: Path
+) -> None:
+    words = [
+        "--data",
+        str(shared_data / "bakery.parquet"),
+        "--end",
+        "2017-06-01",
+        "--preset",
+        "short",
+        "--work",
+        str(tmp_path),
+    ]
+    assert main([*words, "--set", "epochs=1"]) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(first["policies"]) == {"frozen", "L1", "L2", "L3", "old days", "naive"}
+    assert first["policies"]["frozen"]["against_frozen"]["wql"]["percent"] == 0
+    assert first["policies"]["naive"]["figures"]["wql"] > first["policies"]["L3"]["figures"]["wql"] > 0
+    assert main([*words, "--set", "epochs=1"]) == 0  # every policy from the work folder
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert again["policies"] == first["policies"]
+    lines = table.table(first).splitlines()
+    assert lines[2].startswith("| policy | WQL | SQL |")
+    assert len(lines) == 4 + 6
