@@ -20,13 +20,9 @@ def table(found: dict[str, Any]) -> str:
     policies = found["policies"]
     frozen = policies["frozen"]["by_days"]
     rows = [[name, *_row(one, frozen)] for name, one in policies.items()]
-    asked = f"`{found['data']}`, {found['model']}, {found['days']} days, {found['seeds']} seeds"
-    head = [
-        f"**{asked}**, {found['date']}, commit {found['commit']}, {found['machine']}",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{' --- |' * len(COLUMNS)}",
-    ]
+    what = f"**`{found['data']}`, {found['model']}, {found['days']} days, {found['seeds']} seeds**"
+    when = f"{found['date']}, commit {found['commit']}, {found['machine']}"
+    head = [f"{what}, {when}", "", f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
     return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows), ""])
 
 
