@@ -237,3 +237,40 @@ def test_days_in_quarantine_are_listed_and_decided(shelfcast: Shelfcast, tmp_pat
     assert refused.returncode == 1
     assert "it was dismissed" in refused.stderr
     assert shelfcast("quarantine", "confirm").returncode == 2
+
+
+def test_accuracy_and_verdicts_are_shown_once_updates_have_said_something_of_days_that_came(
+    shelfcast: Shelfcast, tmp_path: Path
+) -> None:
+    frame = sales(200, 204, location="acc")
+    frame = frame[frame["date"] >= FIRST_DAY + datetime.timedelta(days=150)]
+
+    def load(first: int, last: int) -> None:
+        days = [FIRST_DAY + datetime.timedelta(days=day) for day in range(first, last)]
+        frame[frame["date"].isin(days)].to_parquet(tmp_path / "sales.parquet", index=False)
+        assert shelfcast("load", str(tmp_path / "sales.parquet")).returncode == 0
+
+    load(150, 201)
+    small = ("--set", "horizon=7", "--set", "epochs=1", "--set", "width=16")
+    assert shelfcast("train", *small, "--promote", "always").returncode == 0
+    for first, last in ((201, 202), (202, 204)):
+        load(first, last)
+        updated = shelfcast("update")
+        assert updated.returncode == 0, updated.stderr
+    version = answer(shelfcast("models", "list", "--json"))[0]["version"]
+    judged = answer(shelfcast("models", "verdict", str(version), "--json"))
+    shown = shelfcast("models", "verdict", str(version)).stdout
+    assert judged["sentence"] in shown.replace("\n", " ")
+    assert "near_copy" in shown and "undecided" in shown
+    missing = shelfcast("models", "verdict", "9999")
+    assert missing.returncode == 1 and "9999" in missing.stderr
+    found = answer(shelfcast("accuracy", "--json"))
+    assert [part["days"] for part in found["horizons"]] == ["1-7", "all"]
+    assert (found["from"], found["to"]) == ("2025-07-22", "2025-07-23")
+    assert found["horizons"][0]["n"] == 400
+    shown = shelfcast("accuracy", "--location", "acc").stdout
+    for part in (f"{found['from']} to {found['to']}", "WAPE", "≤ 0.9", "seasonal naive", "frozen", "all"):
+        assert part in shown, shown
+    assert "No forecast of these days" in shelfcast("accuracy", "--to", "2020-01-31").stdout
+    unknown = shelfcast("accuracy", "--sku", "nothing of the kind")
+    assert unknown.returncode == 1 and "There is no series of SKU" in unknown.stderr
