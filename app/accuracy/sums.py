@@ -3,11 +3,12 @@
 Shapes: S series of a block, C sources, K stretches of days ahead (as many as were reached), X sums (models/online/scoring.py).
 """
 
-import zlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.online.scoring import SUMS
@@ -29,14 +30,18 @@ class Kept:
 
 
 def packed(sums_SCKX: Floats | Doubles) -> bytes:
-    """The bytes to store."""
-    return zlib.compress(np.ascontiguousarray(sums_SCKX, "<f4").tobytes(), 1)
+    """The bytes to store: the number of stretches, and the sums, compressed."""
+    raw = np.ascontiguousarray(sums_SCKX, "<f4").tobytes()
+    compressed: bytes = pa.compress(raw, codec="zstd", asbytes=True)
+    return bytes([sums_SCKX.shape[2]]) + compressed
 
 
 def unpacked(kept: Kept) -> Floats:
     """What was stored, (S, C, K, X)."""
-    sums: Floats = np.frombuffer(zlib.decompress(kept.sums), "<f4")
-    return sums.reshape(len(kept.series_ids), len(SOURCES), -1, len(SUMS))
+    shape = (len(kept.series_ids), len(SOURCES), kept.sums[0], len(SUMS))
+    raw = pa.decompress(memoryview(kept.sums)[1:], 4 * math.prod(shape), codec="zstd")
+    sums: Floats = np.frombuffer(raw, "<f4")
+    return sums.reshape(shape)
 
 
 def nothing() -> Doubles:
