@@ -96,15 +96,15 @@ async def measure(args: argparse.Namespace, home: Path) -> dict[str, Any]:
         await database.close()
         kept = await sizes(url)
         questions = asked(panel, days)
-        with api_process(url, home) as port, bare_process(url) as bare_port, step("asking"):
-            with client_at(port, key) as ours, client_at(bare_port, key) as bare:
-                bodies = await asyncio.to_thread(answers, ours, questions)
-                await copy_answers(url, bodies)
-                reads = {
-                    what: {"n": json.loads(bodies[what])["horizons"][-1]["n"]}
-                    | await asyncio.to_thread(in_turns, ours, bare, query, what=what, times=args.times)
-                    for what, query in questions.items()
-                }
+        with api_process(url, home) as port, bare_process(url) as bare_port:
+            ours, bare = client_at(port, key), client_at(bare_port, key)
+            bodies = await asyncio.to_thread(answers, ours, questions)
+            await copy_answers(url, bodies)
+            reads = {
+                what: {"n": json.loads(bodies[what])["horizons"][-1]["n"]}
+                | await asyncio.to_thread(in_turns, ours, bare, query, what=what, times=args.times)
+                for what, query in questions.items()
+            }
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{where['machine']}, commit {where['commit']}",

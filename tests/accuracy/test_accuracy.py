@@ -1,12 +1,14 @@
 """GET /v1/accuracy against figures computed from the forecasts that callers read and the sales that then came."""
 
 from collections.abc import Awaitable, Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from app.accuracy.weeks import first_kept_daily, put_weeks_together
 from app.database.engine import Database
@@ -82,6 +84,7 @@ async def weeks_put_together_tell_the_same(shop: Shop, database: Database) -> No
     monday = first_kept_daily(shop.day(shop.days - 1))
     assert monday.weekday() == 0 and shop.days - 1 - (monday - FIRST).days in range(55, 62)
     before = await kept(database)
+    await a_stop_in_the_middle_loses_nothing(shop, database, whole)
     assert await put_weeks_together(database) > 4
     after = await kept(database)
     assert [row for row in after if row[0] >= monday] == [row for row in before if row[0] >= monday]
@@ -90,6 +93,23 @@ async def weeks_put_together_tell_the_same(shop: Shop, database: Database) -> No
     assert await put_weeks_together(database) == 0
     assert await kept(database) == after
     await a_week_counts_whole(shop)
+
+
+async def a_stop_in_the_middle_loses_nothing(shop: Shop, database: Database, whole: dict[str, str]) -> None:
+    """Somebody holds a row of the second week: the week before is put together, then it ends, amid a transaction."""
+    impatient = Database(database.engine.url.render_as_string(hide_password=False), statement_timeout=0.5)
+    rows = await kept(database)
+    async with database.transaction() as connection:
+        held = {"block": rows[-1][2], "day": rows[0][0] + timedelta(days=12 - rows[0][0].weekday())}
+        found = await connection.execute(
+            text("SELECT FROM series_scores WHERE block = :block AND day = :day FOR UPDATE"), held
+        )
+        assert found.rowcount == 1
+        with pytest.raises(asyncpg.PostgresError):
+            await put_weeks_together(impatient)
+    await impatient.close()
+    assert {days for _, days, _ in await kept(database)} == {1, 7}
+    await every_scope_agrees(shop, **whole)
 
 
 async def a_week_counts_whole(shop: Shop) -> None:
