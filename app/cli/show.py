@@ -55,8 +55,7 @@ def accuracy(found: Mapping[str, Any]) -> None:
     if found["horizons"][-1]["n"] == 0:
         console.print("No forecast of these days has been scored.")
         return
-    levels = [level for level in ("0.1", "0.5", "0.9") if level in found["horizons"][0]["coverage"]]
-    names = ("wape", "wql", "mase", "bias")
+    names, levels = ("wape", "wql", "mase", "bias"), ("0.1", "0.5", "0.9")
     rows = []
     for parts in zip(found["horizons"], found["baseline"], found["frozen"], strict=True):
         for source, part in zip(("forecast", "seasonal naive", "frozen"), parts, strict=True):

@@ -79,6 +79,7 @@ async def weeks_put_together_tell_the_same(shop: Shop, database: Database) -> No
     """Days that are old enough become weeks, once; what the whole span comes to stays."""
     await shop.next_days(28)
     await shop.next_days(28)
+    await the_live_record_decides_by_now(shop.client)
     whole = {"from": str(shop.day(HISTORY + 1)), "to": str(shop.day(shop.days - 1))}
     await every_scope_agrees(shop, **whole)
     monday = first_kept_daily(shop.day(shop.days - 1))
@@ -93,6 +94,14 @@ async def weeks_put_together_tell_the_same(shop: Shop, database: Database) -> No
     assert await put_weeks_together(database) == 0
     assert await kept(database) == after
     await a_week_counts_whole(shop)
+
+
+async def the_live_record_decides_by_now(client: httpx.AsyncClient) -> None:
+    newest = (await client.get("/v1/models")).json()["models"][0]["version"]
+    verdict = (await client.get(f"/v1/models/{newest}/verdict")).json()
+    assert verdict["days"] >= 56
+    decided = {check["name"] for check in verdict["checks"] if check["passed"] is not None}
+    assert {"loss_days_1-7", "segments", "bias", "coverage"} <= decided
 
 
 async def a_stop_in_the_middle_loses_nothing(shop: Shop, database: Database, whole: dict[str, str]) -> None:
