@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 
 from app import telemetry
+from app.accuracy.reading import newest_wql
 from app.auth import admit
 from app.config import Settings
 from app.database.engine import Database
@@ -103,11 +104,15 @@ async def _measure(database: Database, settings: Settings) -> None:
         async with database.reading() as connection:
             counts = dict(await connection.fetch("SELECT status, count(*) FROM jobs GROUP BY status"))
             workers = await connection.fetchval(_WORKERS, lately(settings))
+            wql = await newest_wql(connection)
     except Problem:
         telemetry.DATABASE_UP.set(0)
         return
     telemetry.DATABASE_UP.set(1)
     telemetry.WORKERS.set(workers)
+    telemetry.WQL.clear()
+    for source, value in wql.items():
+        telemetry.WQL.labels(source).set(value)
     for status in get_args(Status):
         telemetry.JOBS.labels(status).set(counts.get(status, 0))
 

@@ -9,6 +9,7 @@ import structlog
 from fastapi import FastAPI
 
 from app import health
+from app.accuracy import routes as accuracy
 from app.auth import KeyCache, ensure_admin_key
 from app.catalog import routes as catalog
 from app.config import Settings
@@ -100,7 +101,7 @@ def _include_rooms(app: FastAPI) -> None:
 
     `include_router` would look for the route of each request room by room, twice: a fifth of the time of a forecast read.
     """
-    for room in (forecasts, sales, posts, catalog, registry, jobs, schedules, quarantine, health, pages):
+    for room in (forecasts, sales, posts, catalog, registry, jobs, schedules, quarantine, accuracy, health, pages):
         app.router.routes.extend(room.router.routes)
 
 

@@ -31,6 +31,12 @@ CONNECTIONS = Gauge("shelfcast_database_connections_in_use", "Connections of thi
 JOBS = Gauge("shelfcast_jobs", "Training jobs that are kept, by status.", ["status"])
 WORKERS = Gauge("shelfcast_workers", "Workers that gave a sign of life lately.")
 
+WQL = Gauge(
+    "shelfcast_forecast_wql",
+    "WQL 1 to 7 days ahead over the newest 28 days, by source; none without scores.",
+    ["source"],
+)
+
 _SECRETS = re.compile(rb"shelfcast_[A-Za-z0-9_-]{43}|(?<=://)[^\s/@\"]+(?=@)")
 
 

@@ -5,7 +5,6 @@ what a lost job left behind is never read, and is swept away by `remove_unread`.
 """
 
 import uuid
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,12 +18,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accuracy import blocks
 from app.accuracy.blocks import Block
+from app.accuracy.sums import packed
 from app.database.engine import begun
 from models.panel import Floats
 
 EXPERTS, ANSWERS = ("trained", "lineage"), ("candidate", "champion", "frozen")
 KEPT_DAYS = 56
 """Days, counted from the newest cutoff, that forecasts are kept as issued; from then on their scores stay."""
+COUNTS = """(s.days > 1 OR EXISTS (SELECT FROM scored_days d WHERE d.day = s.day AND d.job_id = s.job_id))"""
+"""SQL: whether a row `s` of `series_scores` counts. A week was put together of days that did."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,7 @@ async def stage_series_scores(
     rows = []
     for block in np.unique(number_S).tolist():
         at = np.flatnonzero(number_S == block)
-        packed = zlib.compress(np.ascontiguousarray(sums[at], "<f4").tobytes(), 1)
-        rows.append((block, day, job_id, series_ids[at].tolist(), packed))
+        rows.append((block, day, job_id, series_ids[at].tolist(), packed(sums[at])))
     await driver.execute("DELETE FROM series_scores WHERE job_id = $1 AND day = $2", job_id, day)
     await driver.executemany(
         "INSERT INTO series_scores (block, day, job_id, series_ids, sums) VALUES ($1, $2, $3, $4, $5)", rows
@@ -190,9 +191,8 @@ async def remove_unread(connection: AsyncConnection) -> int:
         {"newest": cutoff, "kept": KEPT_DAYS},
     )
     await connection.execute(
-        text("""
-        DELETE FROM series_scores s WHERE NOT EXISTS (
-            SELECT FROM scored_days d WHERE d.job_id = s.job_id)
+        text(f"""
+        DELETE FROM series_scores s WHERE NOT {COUNTS}
         AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = s.job_id AND j.finished_at IS NULL)""")
     )
     return removed.rowcount

@@ -1,4 +1,5 @@
-"""`shelfcast train | update | jobs | models`: jobs started and followed, versions listed, promoted, rolled back."""
+"""`shelfcast train | update | jobs | models | accuracy`: jobs started and followed, versions listed, judged, promoted, rolled
+back, and what their forecasts came to."""
 
 import time
 from typing import Annotated, Any
@@ -15,7 +16,9 @@ ENDED = ("succeeded", "failed", "cancelled")
 POLL_SECONDS = 0.5
 
 jobs = typer.Typer(help="List, show, follow and cancel training jobs.", no_args_is_help=True)
-models = typer.Typer(help="List, show, promote and roll back versions.", no_args_is_help=True)
+models = typer.Typer(
+    help="List, show, promote and roll back versions; what the gate said of them.", no_args_is_help=True
+)
 
 
 def train(
@@ -109,6 +112,17 @@ def show_model(version: int, as_json: Json = False) -> None:
         show.metrics(found)
 
 
+@models.command("verdict")
+def show_verdict(version: int, as_json: Json = False) -> None:
+    """What the gate said of an update, check by check."""
+    with told() as client:
+        found = client.get(f"/v1/models/{version}/verdict")
+    if as_json:
+        print_json(found)
+    else:
+        show.verdict(found)
+
+
 @models.command("promote")
 def promote(version: int, expected_champion: int | None = None, as_json: Json = False) -> None:
     """Make a version the champion."""
@@ -120,6 +134,24 @@ def promote(version: int, expected_champion: int | None = None, as_json: Json = 
 def rollback(as_json: Json = False) -> None:
     """Go back to the previous champion."""
     _changed("/v1/models/rollback", {}, as_json=as_json)
+
+
+def accuracy(
+    sku: Annotated[str | None, typer.Option(help="Series of one SKU.")] = None,
+    location: Annotated[str | None, typer.Option(help="Series at one location.")] = None,
+    segment: Annotated[str | None, typer.Option(help="fast, slow or intermittent series.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="First day; absent: 27 days before the last.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last day; absent: the newest scored.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What was forecast against what came, beside the seasonal naive and the networks without any update."""
+    query = {"sku": sku, "location": location, "segment": segment, "from": first, "to": last}
+    with told() as client:
+        found = client.get("/v1/accuracy", **query)
+    if as_json:
+        print_json(found)
+    else:
+        show.accuracy(found)
 
 
 def follow(client: Client, job: str, *, quiet: bool = False) -> dict[str, Any]:

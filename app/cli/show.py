@@ -1,4 +1,5 @@
-"""What the command line shows: tables of lists, metrics beside the baselines', sales and forecast as a plot in characters."""
+"""What the command line shows: tables of lists, metrics beside the baselines', verdicts, sales and forecast as a plot in
+characters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -38,6 +39,30 @@ def metrics(model: Mapping[str, Any]) -> None:
     if note := found.get("note"):
         console.print(note)
     console.print(model["decision"])
+
+
+def verdict(found: Mapping[str, Any]) -> None:
+    """What the gate said of a version: the sentence, then every check."""
+    console.print(found["sentence"])
+    words = {True: "passed", False: "failed", None: "undecided"}
+    rows = [check | {"result": words[check["passed"]]} for check in found["checks"]]
+    against = "" if found["against"] is None else f" against version {found['against']}"
+    table(rows, ["name", "result", "value", "limit", "detail"], title=f"version {found['version']}{against}")
+
+
+def accuracy(found: Mapping[str, Any]) -> None:
+    """What was forecast at each horizon against what came, beside the baseline and the networks without any update."""
+    if found["horizons"][-1]["n"] == 0:
+        console.print("No forecast of these days has been scored.")
+        return
+    names, levels = ("wape", "wql", "mase", "bias"), ("0.1", "0.5", "0.9")
+    rows = []
+    for parts in zip(found["horizons"], found["baseline"], found["frozen"], strict=True):
+        for source, part in zip(("forecast", "seasonal naive", "frozen"), parts, strict=True):
+            covered = [_score(part["coverage"][level]) for level in levels]
+            rows.append([part["days"], source, f"{part['n']:,}", *(_score(part[name]) for name in names), *covered])
+    columns = ["days", "", "n", *(name.upper() for name in names), *(f"≤ {level}" for level in levels)]
+    _scores(f"{found['from']} to {found['to']}", columns, rows)
 
 
 def tuning(found: Mapping[str, Any]) -> None:
@@ -150,11 +175,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)
-
-
-def verdict(found: dict[str, Any]) -> None:
-    """Why an update was or was not let in: the sentence, then every check with its figure and its limit."""
-    console.print(found["sentence"], markup=False)
-    told = {True: "passed", False: "FAILED", None: "undecided"}
-    rows = [check | {"passed": told[check["passed"]]} for check in found["checks"]]
-    table(rows, ["name", "value", "limit", "passed", "detail"])

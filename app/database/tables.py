@@ -486,7 +486,12 @@ series_scores = Table(
     Column("job_id", Uuid, primary_key=True),
     Column("days", SmallInteger, nullable=False, server_default="1", comment="1, or 7 once a week was put together"),
     Column("series_ids", ARRAY(Integer), nullable=False),
-    Column("sums", LargeBinary, nullable=False, comment="zlib of float32, series x sources x stretches x sums"),
+    Column(
+        "sums",
+        LargeBinary,
+        nullable=False,
+        comment="number of stretches in a byte, then zstd of float32, series x sources x stretches x sums",
+    ),
     CheckConstraint("days IN (1, 7)", name="days"),
 )
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from app.accuracy.blocks import Answers, blocks_of
 from app.accuracy.store import stage, stage_series_scores
+from app.accuracy.sums import SOURCES
 from app.database.engine import Database
 from app.errors import Problem
 from app.jobs.task import panel_for
@@ -46,9 +47,6 @@ from models.segments import SEGMENTS, bucket_names, segments
 from models.training_config import LEVELS
 from models.validation import in_stock
 from models.windows import MEMORY, take_days
-
-SERIES_SOURCES = ("live", "frozen", "seasonal_naive")
-"""Sources of which sums are kept for each series, in this order."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +238,7 @@ async def _stage(
     database = Database(task["database_url"], pool_size=1)
     try:
         for one in scores:
-            sums = np.stack([one.by_source[source] for source in SERIES_SOURCES], axis=1)
+            sums = np.stack([one.by_source[source] for source in SOURCES], axis=1)
             async with database.transaction() as connection:
                 await stage_series_scores(connection, job_id, one.day, ids, sums)
         if said is None:

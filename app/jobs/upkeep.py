@@ -8,6 +8,8 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.accuracy.store import remove_unread
+from app.accuracy.weeks import put_weeks_together
 from app.config import Settings
 from app.database.engine import Database
 from app.http.idempotency import remove_old_answers
@@ -60,14 +62,17 @@ async def end_presence(connection: AsyncConnection, worker: str) -> None:
 
 
 async def keep_house(database: Database, settings: Settings) -> None:
-    """Remove what all machines share and what has had its time: finished jobs, kept answers, workers long gone, old artifacts."""
+    """Remove what all machines share and what has had its time: finished jobs, kept answers, workers long gone, forecasts as
+    issued, old artifacts. Scores of single series are put together by week."""
     async with database.transaction() as connection:
         jobs = await remove_old_jobs(connection, settings.job_days)
         answers = await remove_old_answers(connection, settings.idempotency_hours)
         workers = await remove_gone_workers(connection)
+        issued = await remove_unread(connection)
+    weeks = await put_weeks_together(database)
     backtests = await remove_old_backtests(database, settings)
     await remove_old_artifacts(database, settings)
-    log.info("house_kept", jobs=jobs, backtests=backtests, answers=answers, workers=workers)
+    log.info("house_kept", jobs=jobs, backtests=backtests, answers=answers, workers=workers, issued=issued, weeks=weeks)
 
 
 async def sweep(settings: Settings) -> None:

@@ -106,7 +106,10 @@ def upgrade() -> None:
         ),
         sa.Column("series_ids", sa.ARRAY(sa.Integer()), nullable=False),
         sa.Column(
-            "sums", sa.LargeBinary(), nullable=False, comment="zlib of float32, series x sources x stretches x sums"
+            "sums",
+            sa.LargeBinary(),
+            nullable=False,
+            comment="number of stretches in a byte, then zstd of float32, series x sources x stretches x sums",
         ),
         sa.CheckConstraint("days IN (1, 7)", name=op.f("ck_series_scores_days")),
         sa.PrimaryKeyConstraint("block", "day", "job_id", name=op.f("pk_series_scores")),

@@ -218,7 +218,7 @@ def _segments_check(own_NX: Doubles, other_NX: Doubles, limits: Limits) -> Check
 def _check(name: str, value: float, limit: float, what: str, *, both: bool = False) -> Check:
     if not math.isfinite(value):
         return Check(name, None, limit, False, f"{what}: no number.")
-    passed = (abs(value) if both else value) <= limit
+    passed = bool((abs(value) if both else value) <= limit)
     return Check(name, float(value), limit, passed, f"{what}: {value:+.2f} (limit {limit:g}).")
 
 

@@ -48,17 +48,16 @@ ROWS = {
     " quantiles) VALUES (1, 1, 1, 0, '2026-03-01', 1, '\\x00000000', '\\x00')",
     "quarantine": "INSERT INTO quarantine (series_id, day, post_id, quantity, expected, reason, detail, status, decided_at,"
     " key_id) VALUES (1, '2026-03-01', 1, 600, 12, 'factor', 'much', 'dismissed', now(), 1)",
+    "issuances": "INSERT INTO issuances (cutoff, job_id, version, champion, horizon) VALUES"
+    " ('2026-03-01', repeat('1', 32)::uuid, 1, 1, 28)",
+    "issued": "INSERT INTO issued (job_id, block, series_ids, scales, trained, frozen) VALUES"
+    " (repeat('1', 32)::uuid, 0, '{1}', '\\x00', '\\x00', '\\x00')",
+    "scored_days": "INSERT INTO scored_days VALUES ('2026-03-02', repeat('1', 32)::uuid)",
+    "scores": "INSERT INTO scores VALUES ('2026-03-02', 'live', 'slow', '1-7', '{1}')",
+    "series_scores": "INSERT INTO series_scores (block, day, job_id, days, series_ids, sums) VALUES"
+    " (0, '2026-03-02', repeat('1', 32)::uuid, 7, '{1}', '\\x00')",
+    "verdicts": "INSERT INTO verdicts (version, accepted, sentence, checks, days) VALUES (1, true, 'Accepted.', '[]', 0)",
     "revisions": "UPDATE revisions SET value = 3",
-    "issuances": "INSERT INTO issuances (cutoff, job_id, version, champion, horizon) SELECT '2026-03-01', job_id, 1, 1, 28"
-    " FROM versions",
-    "issued": "INSERT INTO issued (job_id, block, series_ids, scales, trained, lineage, candidate, champion, frozen)"
-    " SELECT job_id, 0, '{1}', '\\x00', '\\x00', '\\x00', '\\x00', '\\x00', '\\x00' FROM versions",
-    "scored_days": "INSERT INTO scored_days (day, job_id) SELECT '2026-03-01', job_id FROM versions",
-    "scores": "INSERT INTO scores VALUES ('2026-03-01', 'live', 'fast', '1-7', '{1, 2.5}')",
-    "series_scores": "INSERT INTO series_scores (block, day, job_id, series_ids, sums)"
-    " SELECT 0, '2026-03-01', job_id, '{1}', '\\x00' FROM versions",
-    "verdicts": "INSERT INTO verdicts (version, against, accepted, sentence, checks, days)"
-    " VALUES (1, 1, true, 'Accepted.', '[]', 3)",
 }
 
 
