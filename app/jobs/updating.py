@@ -27,6 +27,7 @@ from models.heldout import NotEnoughHistory
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Limits, Record, record_checks, verdict
 from models.online.scoring import SUMS, naive_of_day, sums_of_day
+from models.online.soundness import state_checks
 from models.online.stream import Speeds, scales
 from models.online.tracking import Matured
 from models.online.updating import (
@@ -37,6 +38,7 @@ from models.online.updating import (
     checks_now,
     fine_tuning_due,
     learned_on,
+    older_check,
     replayed,
 )
 from models.panel import Floats, Panel
@@ -98,7 +100,12 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     metrics = replayed(candidate, champion, panel, newest)
     limits = Limits(**task["limits"])
     record = _record(reading, scores)
-    checks = [*checks_now(said, metrics, _maximum(panel, newest), limits), *record_checks(record, limits)]
+    checks = [
+        *checks_now(said, metrics, _maximum(panel, newest), limits),
+        older_check(candidate, champion, seen, newest, limits),
+        *state_checks(candidate, head, seen, newest, limits),
+        *record_checks(record, limits),
+    ]
     staged = asyncio.run(_stage(task, reading, said, scores))
     told = verdict(checks, days=record.days)
     plain = {

@@ -40,6 +40,9 @@ class Limits:
     bias_points: float = 3.0
     coverage_points: float = 2.0
     moved_percent: float = 15.0
+    older_percent: float = 1.0
+    weights_percent: float = 12.0
+    shocked_percent: float = 6.0
     near_days: int = 56
     far_days: int = 112
     times_maximum: float = 3.0
@@ -121,14 +124,12 @@ def replay_checks(metrics: Mapping[str, Any], limits: Limits) -> list[Check]:
         unknown = own["wql"] is None and other["wql"] is not None
         why = "Its loss is no number." if unknown else "No recent cutoff has days that came in."
         return [Check("replay_loss", None, limits.replay_percent, False if unknown else None, why)]
-    percent, bias = 100 * (own["wql"] / other["wql"] - 1), 100 * (own["bias"] - other["bias"])
+    percent = 100 * (own["wql"] / other["wql"] - 1)
     return [
         _check(
             "replay_loss", percent, limits.replay_percent, f"WQL on {cutoffs} recent cutoffs, % above the champion's"
         ),
-        _check(
-            "replay_bias", bias, limits.bias_points, f"Bias on {cutoffs} recent cutoffs less the champion's", both=True
-        ),
+        _bias_check(own["bias"], other["bias"], limits, f"Bias on {cutoffs} recent cutoffs less the champion's"),
     ]
 
 
@@ -219,6 +220,13 @@ def _check(name: str, value: float, limit: float, what: str, *, both: bool = Fal
         return Check(name, None, limit, False, f"{what}: no number.")
     passed = (abs(value) if both else value) <= limit
     return Check(name, float(value), limit, passed, f"{what}: {value:+.2f} (limit {limit:g}).")
+
+
+def _bias_check(own: float, other: float, limits: Limits, what: str) -> Check:
+    """Twice the limit is too far either way; within that a bias may move further only to come nearer to none."""
+    bias = 100 * (own - other)
+    limit = limits.bias_points * (2 if abs(own) < abs(other) else 1)
+    return _check("replay_bias", bias, limit, what, both=True)
 
 
 def _lacking(days: int, needed: int) -> str:
