@@ -38,6 +38,7 @@ from models.online.updating import (
     checks_now,
     fine_tuning_due,
     learned_on,
+    live_broken,
     older_check,
     replayed,
 )
@@ -63,6 +64,8 @@ class Updated:
     verdict: dict[str, Any] | None
     issuance: dict[str, Any]
     scores: dict[str, list[dict[str, Any]]]
+    live_broken: str | None = None
+    """What is wrong with what callers read now, so that the champion has to go back."""
 
 
 def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updated:
@@ -114,7 +117,8 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
         "checks": [check.as_dict() for check in told.checks],
         "days": told.days,
     }
-    return Updated(reading, candidate, metrics, plain, staged, _rows(scores))
+    broken = live_broken(said, _maximum(panel, newest), limits)
+    return Updated(reading, candidate, metrics, plain, staged, _rows(scores), broken)
 
 
 async def _read(task: dict[str, Any], fine_tune: bool | None) -> UpdateReading:

@@ -28,6 +28,7 @@ Doubles = NDArray[np.float64]
 PINBALL, SALES, MEAN = SUMS.index("pinball"), SUMS.index("sales"), SUMS.index("mean")
 DRAWS = 2000
 ONE_SIDED = 0.1
+ROLL_BACK_BLOCK = 14
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Limits:
     bias_points: float = 3.0
     coverage_points: float = 2.0
     moved_percent: float = 15.0
-    older_percent: float = 1.0
+    older_percent: float = 3.0
     weights_percent: float = 12.0
     shocked_percent: float = 6.0
     near_days: int = 56
@@ -189,6 +190,21 @@ def interval(
     ratio = own_T[drawn].sum(axis=1) / np.maximum(other_T[drawn].sum(axis=1), 1e-12)
     low, high = np.quantile(ratio, (level, 1 - level))
     return 100 * (float(low) - 1), 100 * (float(high) - 1)
+
+
+def beyond_doubt(live_T: Doubles, frozen_T: Doubles, *, percent: float, days: int) -> str | None:
+    """Why a champion has to go back, in one sentence with figures: its daily loss was above that of the networks as trained, by
+    more than `percent` beyond chance, over at least so many days. None where it may stay."""
+    if len(live_T) < days or frozen_T.sum() <= 0:
+        return None
+    low, high = interval(live_T, frozen_T, block=ROLL_BACK_BLOCK)
+    if not low > percent:
+        return None
+    worse = 100 * (float(live_T.sum()) / float(frozen_T.sum()) - 1)
+    return (
+        f"Its live loss was {worse:.2f} % above that of the networks as trained over {len(live_T)} days "
+        f"({low:+.2f} to {high:+.2f} %, limit {percent:g} %)."
+    )
 
 
 def _loss_check(name: str, lineage: Doubles, frozen: Doubles, limits: Limits, *, days: int, block: int) -> Check:

@@ -132,6 +132,16 @@ def checks_now(said: Answered, metrics: dict[str, Any], maximum_S: Floats, limit
     return [*checks, moved_check(candidate, champion, limits), *replay_checks(metrics, limits)]
 
 
+def live_broken(said: Answered, maximum_S: Floats, limits: Limits) -> str | None:
+    """What no forecast may break and the champion's does now, though that of the networks as trained does not; None: nothing."""
+    rows = np.flatnonzero(np.isfinite(said.frozen.mean_SH).all(axis=1))
+    checks, before = (
+        hard_checks(forecast.rows(rows), maximum_S[rows], limits) for forecast in (said.champion, said.frozen)
+    )
+    failed = [own for own, other in zip(checks, before, strict=True) if own.passed is False and other.passed]
+    return "; ".join(f"{check.name}: {check.detail}" for check in failed) or None
+
+
 def answered_rows(said: Answered) -> NDArray[np.int64]:
     """The series of which the champion or the networks as trained say a number: one that ended long ago has none from anybody."""
     known_S = np.isfinite(said.champion.mean_SH).all(axis=1) | np.isfinite(said.frozen.mean_SH).all(axis=1)
