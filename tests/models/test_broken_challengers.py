@@ -14,10 +14,10 @@ from models.adjustment import AREA_Q
 from models.forecaster import Forecaster
 from models.inference import predict
 from models.online.finetuning import UpdateConfig, carried_on
-from models.online.gate import Limits, failed_names, verdict
+from models.online.gate import Limits, beyond_doubt, failed_names, verdict
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, Stream, scales
-from models.online.updating import answered, checks_now, older_check, replayed
+from models.online.updating import answered, checks_now, live_broken, older_check, replayed
 from models.panel import Floats, Panel
 from models.training import train
 from tests.models.panels import START, small
@@ -206,3 +206,25 @@ def test_a_bias_of_a_tenth(line: Line, share: float) -> None:
     biased = tracking.shift_SGQ + shift_S[:, None, None].astype(np.float32)
     candidate = replace(line.honest, tracking=replace(tracking, shift_SGQ=biased))
     assert "replay_bias" in line.refused_by(candidate)
+
+
+def test_a_champion_that_says_no_numbers_has_to_go_back_and_a_sound_one_has_not(line: Line) -> None:
+    broken = copy.deepcopy(line.champion)
+    assert broken.lineage is not None
+    next(broken.lineage.members[0].network.parameters()).data.view(-1)[0] = torch.nan
+    said = answered(line.honest, line.champion, line.champion, PANEL, NEWEST)
+    assert live_broken(said, most(PANEL), Limits()) is None
+    said = replace(said, champion=predict(broken, PANEL, NEWEST))
+    assert str(live_broken(said, most(PANEL), Limits())).startswith("finite: 40 series")
+
+
+def test_a_loss_above_the_limit_counts_once_it_is_beyond_doubt() -> None:
+    rng = np.random.default_rng(0)
+    frozen = rng.uniform(80, 120, 60)
+    assert beyond_doubt(frozen * 1.05, frozen, percent=1.0, days=61) is None
+    assert beyond_doubt(frozen * 1.005, frozen, percent=1.0, days=28) is None
+    assert beyond_doubt(rng.permutation(frozen) * 1.02, frozen, percent=1.0, days=28) is None  # within chance
+    told = beyond_doubt(frozen * 1.05, frozen, percent=1.0, days=28)
+    assert told == (
+        "Its live loss was 5.00 % above that of the networks as trained over 60 days (+5.00 to +5.00 %, limit 1 %)."
+    )
