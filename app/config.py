@@ -100,6 +100,13 @@ class Settings(BaseSettings):
     gate_far_days: int = Field(
         112, ge=28, description="Target days that decide the live loss of 8 and more days ahead."
     )
+    rollback_percent: float = Field(
+        1.0,
+        ge=0,
+        description="Percent that the champion's live loss must be above that of the networks as trained, beyond doubt, "
+        "for it to go back to them by itself.",
+    )
+    rollback_days: int = Field(28, ge=14, description="Days of live forecasts that such a roll-back needs.")
     training_threads: int = Field(
         1, ge=1, description="CPU threads a training child uses; one core is left to the API by default."
     )

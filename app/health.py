@@ -22,6 +22,7 @@ from app.errors import Problem
 from app.http.openapi import open_problems, problems
 from app.http.requests import Route
 from app.jobs.schemas import Status
+from app.registry.promotions import count_rollbacks
 
 router = APIRouter(route_class=Route, tags=["operations"])
 
@@ -105,6 +106,7 @@ async def _measure(database: Database, settings: Settings) -> None:
             counts = dict(await connection.fetch("SELECT status, count(*) FROM jobs GROUP BY status"))
             workers = await connection.fetchval(_WORKERS, lately(settings))
             wql = await newest_wql(connection)
+            rollbacks = await count_rollbacks(connection)
     except Problem:
         telemetry.DATABASE_UP.set(0)
         return
@@ -115,6 +117,8 @@ async def _measure(database: Database, settings: Settings) -> None:
         telemetry.WQL.labels(source).set(value)
     for status in get_args(Status):
         telemetry.JOBS.labels(status).set(counts.get(status, 0))
+    for kind, times in rollbacks.items():
+        telemetry.ROLLBACKS.labels(kind).set(times)
 
 
 _WORKERS = "SELECT count(*) FROM workers WHERE heartbeat_at > now() - make_interval(secs => $1)"

@@ -29,6 +29,9 @@ IN_PROGRESS = Gauge("shelfcast_http_requests_in_progress", "Requests that are be
 DATABASE_UP = Gauge("shelfcast_database_up", "1 when the database answered this scrape, else 0.")
 CONNECTIONS = Gauge("shelfcast_database_connections_in_use", "Connections of this process that are in use.")
 JOBS = Gauge("shelfcast_jobs", "Training jobs that are kept, by status.", ["status"])
+ROLLBACKS = Gauge(
+    "shelfcast_rollbacks_total", "Times the champion went back, by whether it did so by itself.", ["kind"]
+)
 WORKERS = Gauge("shelfcast_workers", "Workers that gave a sign of life lately.")
 
 WQL = Gauge(

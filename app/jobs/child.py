@@ -238,6 +238,7 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
         "compressed": None,
         "issuance": made.issuance,
         "scores": made.scores,
+        "live_broken": made.live_broken,
     }
 
 

@@ -26,6 +26,7 @@ from app.jobs.process import Child
 from app.jobs.publication import publish
 from app.jobs.queue import Claim
 from app.registry.promotions import champion
+from app.registry.watching import Watch, roll_back_if_worse
 
 log = structlog.get_logger()
 
@@ -226,25 +227,34 @@ class RunningJob:
         if outcome.problem is not None:
             return await queue.fail(connection, self.ours, outcome.problem)
         assert outcome.word is not None
-        if outcome.kind in ("nothing_new", "scored"):
-            await record_scores(connection, self.ours.id, outcome.word.get("scores", {}))
-            return await queue.succeed(connection, self.ours, {"version": None, "outcome": outcome.word["detail"]})
         if outcome.kind == "backtested":
             return await queue.succeed(connection, self.ours, {"version": None, **outcome.word["result"]})
+        rolled_back = await self._watched(connection, outcome.word) if self.ours.kind == "update" else None
+        if outcome.kind in ("nothing_new", "scored"):
+            told = " ".join(filter(None, (outcome.word["detail"], rolled_back)))
+            return await queue.succeed(connection, self.ours, {"version": None, "outcome": told})
         published = await publish(connection, self.ours, outcome.word["candidate"])
-        await self._record(connection, outcome.word, published["version"])
+        if outcome.word.get("issuance") and rolled_back is None:  # else callers never read what was said there
+            await self._record(connection, outcome.word["issuance"], published["version"])
         found = {name: outcome.word[name] for name in ("tuning", "compressed")}
         return await queue.succeed(connection, self.ours, published | found)
 
-    async def _record(self, connection: AsyncConnection, word: dict[str, Any], version: int) -> None:
-        """Let what an update issued and scored count, with its version."""
-        if word.get("issuance"):
-            present = await champion(connection)
-            assert present is not None
-            cutoff, horizon = date.fromisoformat(word["issuance"]["cutoff"]), word["issuance"]["horizon"]
-            await record_issuance(connection, Issuance(cutoff, self.ours.id, version, present, horizon))
-        if word.get("scores"):
-            await record_scores(connection, self.ours.id, word["scores"])
+    async def _watched(self, connection: AsyncConnection, word: dict[str, Any]) -> str | None:
+        """Let what an update scored count. A champion that has to go back does so before anything is published: the update came
+        of it, and is then kept as challenger. The reason, None where the champion stays."""
+        await record_scores(connection, self.ours.id, word.get("scores", {}))
+        settings = self._settings
+        watch = Watch(
+            settings.rollback_percent, settings.rollback_days, settings.artifacts_location, word.get("live_broken")
+        )
+        return await roll_back_if_worse(connection, watch)
+
+    async def _record(self, connection: AsyncConnection, issued: dict[str, Any], version: int) -> None:
+        """Let what an update issued count, with its version."""
+        present = await champion(connection)
+        assert present is not None
+        cutoff = date.fromisoformat(issued["cutoff"])
+        await record_issuance(connection, Issuance(cutoff, self.ours.id, version, present, issued["horizon"]))
 
 
 def passes(error: BaseException) -> bool:

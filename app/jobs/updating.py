@@ -28,6 +28,7 @@ from models.heldout import NotEnoughHistory
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Limits, Record, record_checks, verdict
 from models.online.scoring import SUMS, naive_of_day, sums_of_day
+from models.online.soundness import state_checks
 from models.online.stream import Speeds, scales
 from models.online.tracking import Matured
 from models.online.updating import (
@@ -38,6 +39,8 @@ from models.online.updating import (
     checks_now,
     fine_tuning_due,
     learned_on,
+    live_broken,
+    older_check,
     replayed,
 )
 from models.panel import Floats, Panel
@@ -59,6 +62,8 @@ class Updated:
     verdict: dict[str, Any] | None
     issuance: dict[str, Any]
     scores: dict[str, list[dict[str, Any]]]
+    live_broken: str | None = None
+    """What is wrong with what callers read now, so that the champion has to go back."""
 
 
 def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updated:
@@ -96,7 +101,12 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     metrics = replayed(candidate, champion, panel, newest)
     limits = Limits(**task["limits"])
     record = _record(reading, scores)
-    checks = [*checks_now(said, metrics, _maximum(panel, newest), limits), *record_checks(record, limits)]
+    checks = [
+        *checks_now(said, metrics, _maximum(panel, newest), limits),
+        older_check(candidate, champion, seen, newest, limits),
+        *state_checks(candidate, head, seen, newest, limits),
+        *record_checks(record, limits),
+    ]
     staged = asyncio.run(_stage(task, reading, said, scores))
     told = verdict(checks, days=record.days)
     plain = {
@@ -105,7 +115,8 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
         "checks": [check.as_dict() for check in told.checks],
         "days": told.days,
     }
-    return Updated(reading, candidate, metrics, plain, staged, _rows(scores))
+    broken = live_broken(said, _maximum(panel, newest), limits)
+    return Updated(reading, candidate, metrics, plain, staged, _rows(scores), broken)
 
 
 async def _read(task: dict[str, Any], fine_tune: bool | None) -> UpdateReading:

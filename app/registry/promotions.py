@@ -7,6 +7,7 @@ came by, and the entry below is where a roll-back goes. Artifacts are not looked
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,6 +15,8 @@ from app.errors import Problem
 
 PromotionKind = Literal["merit", "request", "rollback"]
 
+BY_ITSELF = "Rolled back by itself"
+"""How the reason of a roll-back begins that no caller asked for (watching.py)."""
 _LOCK = 7_306_202
 """Advisory lock of the registry, held to the end of the transaction: numbers, aliases and the log change one at a time."""
 
@@ -121,6 +124,37 @@ async def roll_back(connection: AsyncConnection, checked: Checked, *, guard: Gua
     reason = f"Rolled back from version {leaving}."
     await set_champion(connection, target, kind="rollback", reason=reason, key_id=key_id)
     return target
+
+
+async def roll_back_to(connection: AsyncConnection, version: int, *, reason: str) -> bool:
+    """Leave every promotion above the newest standing one of a version. False where the log has none: nothing is changed.
+
+    The registry must be locked.
+    """
+    found = await connection.execute(
+        text("SELECT max(id) FROM promotions WHERE version = :version AND kind <> 'rollback' AND NOT rolled_back"),
+        {"version": version},
+    )
+    entry = found.scalar_one()
+    if entry is None:
+        return False
+    await connection.execute(
+        text("UPDATE promotions SET rolled_back = true WHERE id > :id AND kind <> 'rollback' AND NOT rolled_back"),
+        {"id": entry},
+    )
+    await set_champion(connection, version, kind="rollback", reason=reason, key_id=None)
+    return True
+
+
+async def count_rollbacks(driver: asyncpg.Connection) -> dict[str, int]:
+    """How often a champion went back, by whether it did so by itself or because a caller asked."""
+    rows = await driver.fetch(
+        """
+        SELECT CASE WHEN starts_with(reason, $1) THEN 'itself' ELSE 'request' END AS kind, count(*)
+        FROM promotions WHERE kind = 'rollback' GROUP BY 1""",
+        BY_ITSELF,
+    )
+    return {"itself": 0, "request": 0} | dict(rows)
 
 
 async def rollback_target(connection: AsyncConnection) -> int | None:

@@ -33,8 +33,9 @@ class Removed(NamedTuple):
 async def remove_old_artifacts(database: Database, settings: Settings) -> Removed:
     """Remove the artifacts of versions unused for `artifact_days`, and what no version names after a day.
 
-    Never those of the champion, of the last ten promotions, or of the last ten that a roll-back can reach. Safe to repeat
-    and to run twice at once: the database is told first, so that what an interruption leaves is removed the next time.
+    Never those of the champion, of the version whose networks it came of (it may go back to that by itself), of the last ten
+    promotions, or of the last ten that a roll-back can reach. Safe to repeat and to run twice at once: the database is told
+    first, so that what an interruption leaves is removed the next time.
     """
     async with database.transaction() as connection:
         versions = await _retire(connection, timedelta(days=settings.artifact_days))
@@ -56,9 +57,14 @@ async def _retire(connection: AsyncConnection, unused: timedelta) -> list[int]:
     await lock_registry(connection)
     retired = await connection.execute(
         text("""
+            WITH RECURSIVE line AS (
+                SELECT v.version, v.parent FROM versions v JOIN aliases a USING (version) WHERE a.alias = 'champion'
+                UNION ALL
+                SELECT v.version, v.parent FROM versions v JOIN line ON v.version = line.parent)
             UPDATE versions SET artifact_removed_at = now()
             WHERE artifact_removed_at IS NULL AND last_used_at < now() - CAST(:unused AS interval) AND version NOT IN (
-                SELECT version FROM aliases WHERE alias = 'champion'
+                SELECT version FROM line WHERE parent IS NULL
+                UNION SELECT version FROM aliases WHERE alias = 'champion'
                 UNION (SELECT version FROM promotions ORDER BY id DESC LIMIT :kept)
                 UNION (SELECT version FROM promotions WHERE kind <> 'rollback' ORDER BY id DESC LIMIT :kept)
                 UNION (SELECT version FROM promotions WHERE kind <> 'rollback' AND NOT rolled_back

@@ -28,6 +28,7 @@ Doubles = NDArray[np.float64]
 PINBALL, SALES, MEAN = SUMS.index("pinball"), SUMS.index("sales"), SUMS.index("mean")
 DRAWS = 2000
 ONE_SIDED = 0.1
+ROLL_BACK_BLOCK = 14
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Limits:
     bias_points: float = 3.0
     coverage_points: float = 2.0
     moved_percent: float = 15.0
+    older_percent: float = 3.0
+    weights_percent: float = 12.0
+    shocked_percent: float = 6.0
     near_days: int = 56
     far_days: int = 112
     times_maximum: float = 3.0
@@ -121,14 +125,12 @@ def replay_checks(metrics: Mapping[str, Any], limits: Limits) -> list[Check]:
         unknown = own["wql"] is None and other["wql"] is not None
         why = "Its loss is no number." if unknown else "No recent cutoff has days that came in."
         return [Check("replay_loss", None, limits.replay_percent, False if unknown else None, why)]
-    percent, bias = 100 * (own["wql"] / other["wql"] - 1), 100 * (own["bias"] - other["bias"])
+    percent = 100 * (own["wql"] / other["wql"] - 1)
     return [
         _check(
             "replay_loss", percent, limits.replay_percent, f"WQL on {cutoffs} recent cutoffs, % above the champion's"
         ),
-        _check(
-            "replay_bias", bias, limits.bias_points, f"Bias on {cutoffs} recent cutoffs less the champion's", both=True
-        ),
+        _bias_check(own["bias"], other["bias"], limits, f"Bias on {cutoffs} recent cutoffs less the champion's"),
     ]
 
 
@@ -191,6 +193,21 @@ def interval(
     return 100 * (float(low) - 1), 100 * (float(high) - 1)
 
 
+def beyond_doubt(live_T: Doubles, frozen_T: Doubles, *, percent: float, days: int) -> str | None:
+    """Why a champion has to go back, in one sentence with figures: its daily loss was above that of the networks as trained, by
+    more than `percent` beyond chance, over at least so many days. None where it may stay."""
+    if len(live_T) < days or frozen_T.sum() <= 0:
+        return None
+    low, high = interval(live_T, frozen_T, block=ROLL_BACK_BLOCK)
+    if not low > percent:
+        return None
+    worse = 100 * (float(live_T.sum()) / float(frozen_T.sum()) - 1)
+    return (
+        f"Its live loss was {worse:.2f} % above that of the networks as trained over {len(live_T)} days "
+        f"({low:+.2f} to {high:+.2f} %, limit {percent:g} %)."
+    )
+
+
 def _loss_check(name: str, lineage: Doubles, frozen: Doubles, limits: Limits, *, days: int, block: int) -> Check:
     """Fails where the loss is above the limit, and above the other's by more than chance."""
     own_T, other_T = lineage[..., PINBALL].sum(axis=(1, 2)), frozen[..., PINBALL].sum(axis=(1, 2))
@@ -220,6 +237,13 @@ def _check(name: str, value: float, limit: float, what: str, *, both: bool = Fal
         return Check(name, None, limit, False, f"{what}: no number.")
     passed = bool((abs(value) if both else value) <= limit)
     return Check(name, float(value), limit, passed, f"{what}: {value:+.2f} (limit {limit:g}).")
+
+
+def _bias_check(own: float, other: float, limits: Limits, what: str) -> Check:
+    """Twice the limit is too far either way; within that a bias may move further only to come nearer to none."""
+    bias = 100 * (own - other)
+    limit = limits.bias_points * (2 if abs(own) < abs(other) else 1)
+    return _check("replay_bias", bias, limit, what, both=True)
 
 
 def _lacking(days: int, needed: int) -> str:

@@ -9,11 +9,14 @@ Shapes: S series, H horizon, Q quantile levels, T days.
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from models.evaluation import evaluate
 from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.heldout import judge
@@ -24,9 +27,12 @@ from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, tracked
 from models.online.tracking import Matured, corrected, learned
 from models.panel import Floats, Panel
 from models.progress import Report
+from models.sampling import FEWEST_SEEN_DAYS
 
 REPLAY_WEEKS = 4
 REPLAY_SERIES = 1000
+OLDER_DAYS = 56
+"""The older replay begins so long before the newest day: what was said there is past before the newest four weeks begin."""
 REPLAY_NOTE = "Of this version and its champion on the newest days, which both may know. The verdict says what decided."
 
 
@@ -95,20 +101,58 @@ def answered(candidate: Forecaster, head: Forecaster, champion: Forecaster, pane
 
 def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
     """Metrics of both, and of the baselines, on recent cutoffs a week apart, on a part of the series where there are many."""
-    answerable_S = np.flatnonzero(answerable(panel, newest))
-    rng = np.random.default_rng(newest)
-    picked = np.sort(rng.choice(answerable_S, min(REPLAY_SERIES, len(answerable_S)), replace=False))
     cutoffs = [newest - 7 * week for week in range(REPLAY_WEEKS, 0, -1) if newest - 7 * week >= 0]
-    seen = panel.rows(picked).until(panel.start + np.timedelta64(newest, "D"))
+    seen = _picked(panel, newest).until(panel.start + np.timedelta64(newest, "D"))
     metrics = judge(candidate, seen, cutoffs, others={"parent": champion})
     metrics["note"] = REPLAY_NOTE
     return metrics
 
 
+def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int, limits: Limits) -> Check:
+    """The update beside its champion on cutoffs whose days had all come in four weeks ago: both know them, and what an update
+    learned of the newest weeks alone must not have cost it what was known."""
+    first = newest - OLDER_DAYS
+    cutoffs = [first - 7 * week for week in range(REPLAY_WEEKS - 1, -1, -1) if first - 7 * week >= FEWEST_SEEN_DAYS]
+    if not cutoffs:
+        return Check("older_loss", None, limits.older_percent, None, "No cutoff lies eight weeks back.")
+    seen, horizon = _picked(panel, newest), candidate.horizon
+    own, other = (
+        evaluate(partial(predict, one), seen, cutoffs, horizon=horizon)["wql"] for one in (candidate, champion)
+    )
+    if own is None or not other:
+        told = "Its loss is no number." if other else "The champion has no loss there."
+        return Check("older_loss", None, limits.older_percent, False if other else None, told)
+    percent = 100 * (own / other - 1)
+    detail = f"WQL {percent:+.2f} % against the champion's on {len(cutoffs)} cutoffs more than {OLDER_DAYS} days back."
+    return Check("older_loss", percent, limits.older_percent, percent <= limits.older_percent, detail)
+
+
+def _picked(panel: Panel, newest: int) -> Panel:
+    """A part of the series that can be answered for, always the same one of a day."""
+    answerable_S = np.flatnonzero(answerable(panel, newest))
+    rng = np.random.default_rng(newest)
+    return panel.rows(np.sort(rng.choice(answerable_S, min(REPLAY_SERIES, len(answerable_S)), replace=False)))
+
+
 def checks_now(said: Answered, metrics: dict[str, Any], maximum_S: Floats, limits: Limits) -> list[Check]:
     """The checks that need no live record: what is said now, and the replay."""
-    known_S = np.asarray(np.isfinite(said.champion.mean_SH).all(axis=1))
-    rows = np.flatnonzero(known_S)  # a series that ended long ago has no forecast that is a number from anybody
+    rows = answered_rows(said)
     candidate, champion = said.experts.forecast.rows(rows), said.champion.rows(rows)
     checks = hard_checks(candidate, maximum_S[rows], limits)
     return [*checks, moved_check(candidate, champion, limits), *replay_checks(metrics, limits)]
+
+
+def live_broken(said: Answered, maximum_S: Floats, limits: Limits) -> str | None:
+    """What no forecast may break and the champion's does now, though that of the networks as trained does not; None: nothing."""
+    rows = np.flatnonzero(np.isfinite(said.frozen.mean_SH).all(axis=1))
+    checks, before = (
+        hard_checks(forecast.rows(rows), maximum_S[rows], limits) for forecast in (said.champion, said.frozen)
+    )
+    failed = [own for own, other in zip(checks, before, strict=True) if own.passed is False and other.passed]
+    return "; ".join(f"{check.name}: {check.detail}" for check in failed) or None
+
+
+def answered_rows(said: Answered) -> NDArray[np.int64]:
+    """The series of which the champion or the networks as trained say a number: one that ended long ago has none from anybody."""
+    known_S = np.isfinite(said.champion.mean_SH).all(axis=1) | np.isfinite(said.frozen.mean_SH).all(axis=1)
+    return np.flatnonzero(known_S)

@@ -245,7 +245,7 @@ def checks_of(*passed: bool | None) -> list[Check]:
 def test_a_verdict_accepts_when_nothing_failed() -> None:
     found = verdict(checks_of(True, True, True), days=120)
     assert found.accepted and found.days == 120
-    assert found.sentence == "Accepted: it passed all of 3 checks, 120 days of the live record among them."
+    assert found.sentence == "Accepted: it passed the 3 checks that can be decided now, with a live record of 120 days."
 
 
 def test_a_verdict_names_what_failed_and_what_waits() -> None:

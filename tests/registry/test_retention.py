@@ -223,3 +223,15 @@ async def test_a_promotion_that_was_prepared_before_the_removal_is_refused(
         await made_champion(database, 1)
     assert getattr(raised.value, "code", None) == "artifact_damaged"
     assert await champion_of(database) is None
+
+
+async def test_the_version_that_the_champion_came_of_stays_however_many_updates_followed(
+    database: Database, settings: Settings
+) -> None:
+    await published(database, settings)
+    for version in range(1, 13):
+        await published(database, settings, kind="update", parent=version)
+    await made_champion(database, *range(1, 14))
+    await unused_for(database, LONG, *range(1, 14))
+    await remove_old_artifacts(database, settings)
+    assert await kept_versions(database) == [1, *range(4, 14)]
