@@ -27,7 +27,7 @@ from app.jobs.publication import described
 from app.jobs.task import Champion, Reading, panel_for, read_task, training_config
 from app.jobs.tuning import tuned
 from app.jobs.updating import Updated, updated
-from app.registry.artifacts import ArtifactDamaged, save
+from app.registry.artifacts import ArtifactDamaged, load_findings, save
 from app.registry.quality import parquet_of
 from app.registry.serving import load_forecaster
 from app.registry.store import Candidate, TrainedOn
@@ -35,7 +35,6 @@ from app.sales.panel import TrainingData
 from app.telemetry import configure_logging
 from models.backtest import NoWindow
 from models.checkpoint import serialise
-from models.cleaning import nothing_found
 from models.distilling import train_compressed
 from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
@@ -224,9 +223,7 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
         trained_on=TrainedOn(made.reading.newest, data.rows, data.panel.series, data.panel.fingerprint()),
         config=made.forecaster.describe(),
         metrics=made.metrics,
-        artifact=save(
-            task["artifacts"], weights, description, job_id=job_id, findings=parquet_of(nothing_found(), data)
-        ),
+        artifact=save(task["artifacts"], weights, description, job_id=job_id, findings=_findings(task, made)),
         judged_against=line.champion.version,
         promote=task["request"]["promote"],
         verdict=made.verdict,
@@ -240,6 +237,13 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
         "scores": made.scores,
         "live_broken": made.live_broken,
     }
+
+
+def _findings(task: dict[str, Any], made: Updated) -> bytes | None:
+    """What cleaning found in the sales that an update's networks learned from: its own, or its parent's where they did not."""
+    if made.findings is not None:
+        return parquet_of(made.findings, made.reading.data)
+    return load_findings(task["artifacts"], made.reading.line.head.sha256)
 
 
 def reporter(tell: Tell) -> Report:

@@ -22,6 +22,7 @@ from app.errors import Problem
 from app.jobs.task import panel_for
 from app.jobs.update_reading import SaidBefore, UpdateReading, read_update, row_index, unsaid
 from app.registry.serving import load_forecaster
+from models.cleaning import Findings
 from models.evaluation import SCORED_LEVELS
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory
@@ -62,6 +63,8 @@ class Updated:
     verdict: dict[str, Any] | None
     issuance: dict[str, Any]
     scores: dict[str, list[dict[str, Any]]]
+    findings: Findings | None = None
+    """What cleaning found, where networks learned on; None: they learned from what their parent's had."""
     live_broken: str | None = None
     """What is wrong with what callers read now, so that the champion has to go back."""
 
@@ -90,12 +93,13 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
         return Updated(reading, None, {}, None, staged, _rows(scores))
     speeds = Speeds(**task["speeds"])
     report(Progress(0.1, 0, 0, None, None, None, "updating"))
+    findings: Findings | None = None
     came = [_matured(reading, head, panel, said) for said in reading.came]
     candidate = advanced(head, panel, came, again, speeds=speeds)
     seen = panel.until(np.datetime64(reading.newest))
     if tunes:
         config = UpdateConfig(seed=request["seed"] + newest, max_seconds=request["max_seconds"])
-        candidate = learned_on(candidate, seen, config=config, report=report)
+        candidate, findings = learned_on(candidate, seen, config=config, report=report)
     report(Progress(0.8, 0, 0, None, None, None, "judging"))
     said = answered(candidate, head, champion, panel, newest)
     metrics = replayed(candidate, champion, panel, newest)
@@ -116,7 +120,7 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
         "days": told.days,
     }
     broken = live_broken(said, _maximum(panel, newest), limits)
-    return Updated(reading, candidate, metrics, plain, staged, _rows(scores), broken)
+    return Updated(reading, candidate, metrics, plain, staged, _rows(scores), findings, broken)
 
 
 async def _read(task: dict[str, Any], fine_tune: bool | None) -> UpdateReading:

@@ -35,7 +35,7 @@ HORIZON = 28
 BLOCK = 28
 DAYS = 364
 WEEKLY_DAYS = 140
-SHORT = {"days": 36, "seeds": 1, "set": ["epochs=2"], "policies": ["frozen", "L1", "L2", "L3", "old days", "naive"]}
+SHORT = {"days": 36, "seeds": 1, "set": ["epochs=1"], "policies": ["frozen", "L1", "L2", "L3", "old days", "naive"]}
 CHEAP = [*STREAMS, "old days", "naive"]
 COSTLY = ["L4", "retraining 28"]
 CODE = ("models", "benchmarks/updates", "benchmarks/accuracy.py")

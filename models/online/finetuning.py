@@ -65,14 +65,16 @@ def carried_on(
     config: UpdateConfig | None = None,
     report: Report = lambda progress: None,
     part: tuple[float, float] = (0.0, 1.0),
+    cleaned: Cleaned | None = None,
 ) -> Forecaster:
-    """A forecaster that has learned from all days of the panel, on its device; `part` is of the progress that is reported.
+    """A forecaster that has learned from all days of the panel, on its device; `part` is of the progress that is reported. The
+    panel is cleaned as the forecaster asks, unless that was done before.
 
     Raises NonFiniteLoss or TimeLimitReached as a training does.
     """
     settings = config or UpdateConfig()
     clock = Clock(settings.max_seconds, 1, report)
-    cleaned = cleaned_for(forecaster.config, panel)
+    cleaned = cleaned or cleaned_for(forecaster.config, panel)
     with own_randomness(forecaster.device):
         child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=part, cleaned=cleaned)
         child.adjustment = learn_from_newest(forecaster, panel, panel.days)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from models.cleaning import Cleaned
 from models.forecaster import Forecaster
 from models.inference import Issued, answerable, issue
 from models.online.finetuning import UpdateConfig, carried_on
@@ -46,10 +47,13 @@ def fine_tuned(
     config: UpdateConfig | None = None,
     report: Report = lambda progress: None,
     part: tuple[float, float] = (0.0, 1.0),
+    cleaned: Cleaned | None = None,
 ) -> Forecaster:
     """The forecaster with a lineage that has learned from all days of the panel; the networks as trained stay beside it."""
     before = forecaster.lineage or replace(forecaster, tracking=None, twin=None)
-    return replace(forecaster, lineage=carried_on(before, panel, config=config, report=report, part=part))
+    return replace(
+        forecaster, lineage=carried_on(before, panel, config=config, report=report, part=part, cleaned=cleaned)
+    )
 
 
 def matured(panel: Panel, day: int, said: dict[int, Issued], horizon: int) -> Matured:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.cleaning import Findings, nothing_found
 from models.evaluation import evaluate
 from models.forecast import Forecast
 from models.forecaster import Forecaster
@@ -28,6 +29,7 @@ from models.online.tracking import Matured, corrected, learned
 from models.panel import Floats, Panel
 from models.progress import Report
 from models.sampling import FEWEST_SEEN_DAYS
+from models.training import cleaned_for
 
 REPLAY_WEEKS = 4
 REPLAY_SERIES = 1000
@@ -71,9 +73,13 @@ def fine_tuning_due(head: Forecaster, newest: np.datetime64) -> bool:
     return bool((newest - last).astype(np.int64) >= FINE_TUNING_DAYS)
 
 
-def learned_on(forecaster: Forecaster, panel: Panel, *, config: UpdateConfig, report: Report) -> Forecaster:
-    """The version with its lineage trained on (L3)."""
-    return fine_tuned(forecaster, panel, config=config, report=report, part=(0.2, 0.8))
+def learned_on(
+    forecaster: Forecaster, panel: Panel, *, config: UpdateConfig, report: Report
+) -> tuple[Forecaster, Findings]:
+    """The version with its lineage trained on (L3), and what cleaning found in the sales that it learned from."""
+    cleaned = cleaned_for(forecaster.config, panel)
+    learned_ = fine_tuned(forecaster, panel, config=config, report=report, part=(0.2, 0.8), cleaned=cleaned)
+    return learned_, nothing_found() if cleaned is None else cleaned.findings
 
 
 def answered(candidate: Forecaster, head: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:

@@ -63,7 +63,7 @@ def test_equal_losses_differ_by_nothing_and_ten_percent_by_ten() -> None:
 def test_a_short_run_goes_on_where_it_was_and_becomes_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    panel = make_panel(series=8, days=400)
+    panel = make_panel(series=4, days=260)
     day = np.tile(panel.start + np.arange(panel.days), panel.series)
     frame = pd.DataFrame({"sku": np.repeat(panel.skus, panel.days), "date": day, "quantity": panel.quantity_ST.ravel()})
     frame.to_parquet(tmp_path / "sales.parquet")
