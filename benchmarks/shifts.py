@@ -14,15 +14,14 @@ import json
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import read_panel
-from benchmarks.runs import circumstances, positive
-from benchmarks.updates.__main__ import HORIZON, Trainer
+from benchmarks.runs import circumstances
+from benchmarks.updates.__main__ import HORIZON, Trainer, add_replay_options
 from models import metrics
 from models.evaluation import SCORED_LEVELS
 from models.forecaster import Forecaster
@@ -147,15 +146,7 @@ def oracle(panel: Panel, day: int, cutoff: int, factor_S: NDArray[np.float64]) -
 
 def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--covariates", default="", help="known:promo,past:rain,static:brand")
-    parser.add_argument("--country", help="public holidays of all series, such as IT")
-    parser.add_argument("--model", default="mlp")
-    parser.add_argument("--end", help="last day used, inclusive; for choices on earlier days")
-    parser.add_argument("--days", type=positive, default=364)
-    parser.add_argument("--seeds", type=positive, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--work", type=Path, default=Path("updates-work"), help="where champions are kept")
+    add_replay_options(parser)
     return parser.parse_args(argv)
 
 

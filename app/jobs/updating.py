@@ -83,18 +83,20 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
         fine_tune or (fine_tune is None and fine_tuning_due(head, np.datetime64(reading.newest)))
     )
     scores = [_scored(reading, panel, said) for said in reading.scored]
-    again = [_matured(reading, head, panel, said) for said in reading.again]
+    rows = _rows(scores)
+    learnable_ST = in_stock(head, panel)
+    again = [_matured(reading, head, panel, learnable_ST, said) for said in reading.again]
     if not reading.came and not tunes and not _changes(head, again):
         if not scores:
             raise NothingNew(
                 f"No sales after {reading.line.learned_until}, the last day this version has learned from."
             )
         staged = asyncio.run(_stage(task, reading, None, scores))
-        return Updated(reading, None, {}, None, staged, _rows(scores))
+        return Updated(reading, None, {}, None, staged, rows)
     speeds = Speeds(**task["speeds"])
     report(Progress(0.1, 0, 0, None, None, None, "updating"))
     findings: Findings | None = None
-    came = [_matured(reading, head, panel, said) for said in reading.came]
+    came = [_matured(reading, head, panel, learnable_ST, said) for said in reading.came]
     candidate = advanced(head, panel, came, again, speeds=speeds)
     seen = panel.until(np.datetime64(reading.newest))
     if tunes:
@@ -104,9 +106,9 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     said = answered(candidate, head, champion, panel, newest)
     metrics = replayed(candidate, champion, panel, newest)
     limits = Limits(**task["limits"])
-    record = _record(reading, scores)
+    record, maximum_S = _record(reading, rows), _maximum(panel, newest)
     checks = [
-        *checks_now(said, metrics, _maximum(panel, newest), limits),
+        *checks_now(said, metrics, maximum_S, limits),
         older_check(candidate, champion, seen, newest, limits),
         *state_checks(candidate, head, seen, newest, limits),
         *record_checks(record, limits),
@@ -119,8 +121,8 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
         "checks": [check.as_dict() for check in told.checks],
         "days": told.days,
     }
-    broken = live_broken(said, _maximum(panel, newest), limits)
-    return Updated(reading, candidate, metrics, plain, staged, _rows(scores), findings, broken)
+    broken = live_broken(said, maximum_S, limits)
+    return Updated(reading, candidate, metrics, plain, staged, rows, findings, broken)
 
 
 async def _read(task: dict[str, Any], fine_tune: bool | None) -> UpdateReading:
@@ -198,8 +200,9 @@ def _rows(scores: Sequence[_Scored]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _matured(reading: UpdateReading, head: Forecaster, panel: Panel, said: SaidBefore) -> Matured:
-    """A day as the tracking learns from it: what the lineage's own experts had said of it; nothing on days out of stock."""
+def _matured(reading: UpdateReading, head: Forecaster, panel: Panel, learnable_ST: Floats, said: SaidBefore) -> Matured:
+    """A day as the tracking learns from it: what the lineage's own experts had said of it. `learnable_ST`: the panel's sales
+    without days out of stock."""
     day, count = row_index(reading.data, said.day), panel.series
     trained, lineage = [], []
     for ahead in range(1, head.horizon + 1):
@@ -210,7 +213,7 @@ def _matured(reading: UpdateReading, head: Forecaster, panel: Panel, said: SaidB
         lineage.append(unsaid(count, len(LEVELS)) if both is None else both)
     return Matured(
         np.datetime64(said.day),
-        in_stock(head, panel)[:, day],
+        learnable_ST[:, day],
         scales(panel, day - 1),
         np.stack(trained, axis=1),
         np.stack(lineage, axis=1),
@@ -222,10 +225,10 @@ def _changes(head: Forecaster, again: Sequence[Matured]) -> bool:
     return head.tracking is not None and any(len(head.tracking.differing(day)) for day in again)
 
 
-def _record(reading: UpdateReading, scores: Sequence[_Scored]) -> Record:
+def _record(reading: UpdateReading, scored: dict[str, list[dict[str, Any]]]) -> Record:
     """The lineage's live record, with the days that are scored now: those of which both said something."""
     found = dict(reading.record)
-    for day, rows in _rows(scores).items():
+    for day, rows in scored.items():
         found[date.fromisoformat(day)] = {(r["source"], r["segment"], r["stretch"]): r["sums"] for r in rows}
     stretches = bucket_names(28)
     nothing = [0.0] * len(SUMS)

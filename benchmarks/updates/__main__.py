@@ -126,8 +126,8 @@ def rounded_deep(found: dict[str, dict[str, float]]) -> dict[str, dict[str, floa
     return {name: {key: round(value, 2) for key, value in one.items()} for name, one in found.items()}
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_replay_options(parser: argparse.ArgumentParser) -> None:
+    """The file, its replayed days, seeds, and where champions and what is done are kept: the same words in every replay."""
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--covariates", default="", help="known:promo,past:rain,static:brand")
     parser.add_argument("--country", help="public holidays of all series, such as IT")
@@ -136,8 +136,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--days", type=positive, default=DAYS)
     parser.add_argument("--seeds", type=positive, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--policies", nargs="*", default=[*CHEAP, *COSTLY])
     parser.add_argument("--work", type=Path, default=Path("updates-work"), help="where what is done is kept")
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_replay_options(parser)
+    parser.add_argument("--policies", nargs="*", default=[*CHEAP, *COSTLY])
     parser.add_argument("--preset", choices=["short"], help="a small run that shows that all parts work")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE", help="fields of the training")
     args = parser.parse_args(argv)

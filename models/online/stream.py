@@ -14,7 +14,7 @@ from models.cleaning import Cleaned
 from models.forecaster import Forecaster
 from models.inference import Issued, answerable, issue
 from models.online.finetuning import UpdateConfig, carried_on
-from models.online.tracking import Matured, learned, seasonal_error, untracked
+from models.online.tracking import Matured, Tracking, learned, seasonal_error, untracked
 from models.panel import Floats, Panel
 from models.progress import Report
 from models.windows import MEMORY, take_days
@@ -54,6 +54,16 @@ def fine_tuned(
     return replace(
         forecaster, lineage=carried_on(before, panel, config=config, report=report, part=part, cleaned=cleaned)
     )
+
+
+def issued_at(forecaster: Forecaster, panel: Panel, cutoff: int, *, before: Tracking | None = None) -> Issued:
+    """As `inference.issue`; experts say nothing (NaN) of series that a network may not answer for: nothing is learned there."""
+    said = issue(forecaster, panel, cutoff, before=before)
+    few_S = ~answerable(panel, cutoff)
+    for quantiles_SHQ in (said.trained_SHQ, said.lineage_SHQ):
+        if quantiles_SHQ is not None:
+            quantiles_SHQ[few_S] = np.nan
+    return said
 
 
 def matured(panel: Panel, day: int, said: dict[int, Issued], horizon: int) -> Matured:
@@ -116,10 +126,5 @@ class Stream:
 
     def issue(self, cutoff: int) -> Issued:
         """What is said at a cutoff, kept until its days have come in."""
-        said = issue(self.forecaster, self.panel, cutoff)
-        few_S = ~answerable(self.panel, cutoff)
-        for quantiles_SHQ in (said.trained_SHQ, said.lineage_SHQ):
-            if quantiles_SHQ is not None:
-                quantiles_SHQ[few_S] = np.nan
-        self.said[cutoff] = said
-        return said
+        self.said[cutoff] = issued_at(self.forecaster, self.panel, cutoff)
+        return self.said[cutoff]

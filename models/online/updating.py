@@ -21,10 +21,10 @@ from models.evaluation import evaluate
 from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.heldout import judge
-from models.inference import Issued, answerable, issue, predict
+from models.inference import Issued, answerable, predict
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
-from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, tracked
+from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, issued_at, tracked
 from models.online.tracking import Matured, corrected, learned
 from models.panel import Floats, Panel
 from models.progress import Report
@@ -91,14 +91,10 @@ def answered(candidate: Forecaster, head: Forecaster, champion: Forecaster, pane
     if torch.get_num_threads() > 1:
         with ThreadPoolExecutor(1) as beside:
             later = beside.submit(predict, plain, panel, cutoff)
-            experts = issue(candidate, panel, cutoff, before=before)
+            experts = issued_at(candidate, panel, cutoff, before=before)
             frozen = later.result()
     else:
-        frozen, experts = predict(plain, panel, cutoff), issue(candidate, panel, cutoff, before=before)
-    few_S = ~answerable(panel, cutoff)
-    for quantiles_SHQ in (experts.trained_SHQ, experts.lineage_SHQ):
-        if quantiles_SHQ is not None:
-            quantiles_SHQ[few_S] = np.nan
+        frozen, experts = predict(plain, panel, cutoff), issued_at(candidate, panel, cutoff, before=before)
     if experts.before is not None:
         return Answered(experts, experts.before, frozen)
     untouched = champion is head and head.tracking is None
