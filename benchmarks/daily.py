@@ -28,14 +28,9 @@ from app.database.copy import copy_in
 from app.database.engine import Database
 from app.database.migrate import upgrade
 from app.jobs.schemas import UpdateRequest
-from app.registry.artifacts import save
-from app.registry.store import Candidate, TrainedOn, publish
 from benchmarks.accuracy import seen
-from benchmarks.reads import a_database, step, whole_panel
-from models.checkpoint import serialise
+from benchmarks.reads import a_database, publish_network, step, whole_panel
 from models.panel import Panel
-from models.training import train
-from models.training_config import TrainingConfig
 
 SERIES = 30_490
 HISTORY = 448
@@ -150,29 +145,6 @@ async def add_days(connection: asyncpg.Connection, panel: Panel, ids: list[int],
 
 def day_of(panel: Panel, index: int) -> date:
     return date.fromisoformat(str(panel.start + np.timedelta64(index, "D")))
-
-
-async def publish_network(database: Database, settings: Settings, panel: Panel, model: str) -> None:
-    """A network of the default size; how long it trained does not change how long an update takes."""
-    trained = train(panel, TrainingConfig(model=model, epochs=2))
-    weights, description = serialise(trained.forecaster)
-    job_id = uuid.uuid4()
-    candidate = Candidate(
-        job_id=job_id,
-        kind="train",
-        architecture=model,
-        parent=None,
-        horizon=trained.forecaster.horizon,
-        context_length=trained.forecaster.context_length,
-        trained_on=TrainedOn(date.fromisoformat(str(panel.end)), 1, panel.series, panel.fingerprint()),
-        config=trained.forecaster.describe(),
-        metrics=trained.metrics,
-        artifact=save(settings.artifacts_location, weights, description, job_id=job_id),
-        judged_against=None,
-        promote="always",
-    )
-    async with database.transaction() as connection:
-        await publish(connection, candidate)
 
 
 async def update(connection: asyncpg.Connection, *, fine_tune: bool) -> float:

@@ -45,7 +45,7 @@ from benchmarks.accuracy import read_panel
 from models.checkpoint import serialise
 from models.panel import Panel
 from models.training import train
-from models.training_config import TrainingConfig
+from models.training_config import Model, TrainingConfig
 
 SERIES = 30_490
 DAYS = 112
@@ -79,7 +79,7 @@ async def measure(args: argparse.Namespace, home: Path) -> dict[str, Any]:
         with step("loading sales"):
             keys = await load_sales(url, panel, args.series)
         with step("training an LSTM"):
-            await publish_lstm(database, settings, panel)
+            await publish_network(database, settings, panel)
         inference = Inference(database, settings.artifacts_location)
         with step("storing every forecast") as storing:
             stored = await refresh_stale(inference)
@@ -181,15 +181,15 @@ async def load_sales(url: str, panel: Panel, series: int) -> list[tuple[str, str
     return list(zip(names, places, strict=True))
 
 
-async def publish_lstm(database: Database, settings: Settings, panel: Panel) -> None:
-    """An LSTM of the default size; how long it trained does not change how fast it answers."""
-    trained = train(panel, TrainingConfig(model="lstm", epochs=2))
+async def publish_network(database: Database, settings: Settings, panel: Panel, model: Model = "lstm") -> None:
+    """A network of the default size; how long it trained does not change how fast it answers."""
+    trained = train(panel, TrainingConfig(model=model, epochs=2))
     weights, description = serialise(trained.forecaster)
     job_id = uuid.uuid4()
     candidate = Candidate(
         job_id=job_id,
         kind="train",
-        architecture="lstm",
+        architecture=trained.forecaster.architecture,
         parent=None,
         horizon=trained.forecaster.horizon,
         context_length=trained.forecaster.config.context_length,

@@ -1,6 +1,5 @@
 """A shop with one worker, and settings under which jobs are short."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
-from app.jobs.worker import run_worker
 from tests.accuracy.world import SERIES, Shop
+from tests.jobs.workers import working
 
 HISTORY = 150
 
@@ -23,11 +22,8 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    running = asyncio.create_task(run_worker(settings, database_url, stop=stop))
-    yield
-    stop.set()
-    await asyncio.wait_for(running, 15)
+    async with working(settings, database_url):
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Backtests over HTTP with real workers: both forms, their table read back, what is refused, and how they end otherwise."""
 
-import asyncio
 import io
 import os
 import time
@@ -24,14 +23,13 @@ from app.database.engine import Database
 from app.errors import Problem
 from app.jobs import results, upkeep
 from app.jobs.backtesting import backtested, outcome
-from app.jobs.worker import run_worker
 from app.registry.artifacts import save
 from models.baselines import BASELINES
 from models.errors_by_part import TABLE
 from models.evaluation import SCORED_LEVELS
 from models.panel import Panel
 from models.progress import Progress, TimeLimitReached
-from tests.jobs.workers import LONG, TINY, Workers, add_days, add_sales, count_versions, post_job, until_status
+from tests.jobs.workers import LONG, TINY, Workers, add_days, add_sales, count_versions, post_job, until_status, working
 from tests.registry.support import flip_byte, published, weights_of
 from tests.support import client_of, until
 
@@ -44,11 +42,8 @@ SOURCES = {"model", "seasonal_naive", "moving_average", "exponential_smoothing"}
 @pytest.fixture
 async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
     """A worker inside the test's own process; its children are processes all the same."""
-    stop = asyncio.Event()
-    running = asyncio.create_task(run_worker(settings, database_url, stop=stop))
-    yield
-    stop.set()
-    await asyncio.wait_for(running, 15)
+    async with working(settings, database_url):
+        yield
 
 
 async def ended(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A job's ordinary life, from the request to the published version, an update of it, and failures that are no fault."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,9 +7,8 @@ import pytest
 
 from app.config import Settings
 from app.database.engine import Database
-from app.jobs.worker import run_worker
 from app.registry.artifacts import stored
-from tests.jobs.workers import TINY, Workers, add_days, add_sales, post_job, until_status
+from tests.jobs.workers import TINY, Workers, add_days, add_sales, post_job, until_status, working
 from tests.support import until
 
 
@@ -18,11 +16,8 @@ from tests.support import until
 async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
     """A worker inside the test's own process, which also refreshes forecasts; its children are processes all the same."""
     settings = settings.model_copy(update={"refresh": True})
-    stop = asyncio.Event()
-    running = asyncio.create_task(run_worker(settings, database_url, stop=stop))
-    yield
-    stop.set()
-    await asyncio.wait_for(running, 15)
+    async with working(settings, database_url):
+        yield
 
 
 @pytest.mark.usefixtures("sales", "worker")

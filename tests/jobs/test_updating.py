@@ -1,6 +1,5 @@
 """Updates day after day through the service: each a version with a parent and a verdict, learned from what had been said."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,17 +8,13 @@ import pytest
 
 from app.config import Settings
 from app.database.engine import Database
-from app.jobs.worker import run_worker
-from tests.jobs.workers import TINY, add_days, post_job, until_status
+from tests.jobs.workers import TINY, add_days, post_job, until_status, working
 
 
 @pytest.fixture
 async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    running = asyncio.create_task(run_worker(settings, database_url, stop=stop))
-    yield
-    stop.set()
-    await asyncio.wait_for(running, 15)
+    async with working(settings, database_url):
+        yield
 
 
 async def update(client: httpx.AsyncClient, **request: Any) -> dict[str, Any]:

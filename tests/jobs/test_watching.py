@@ -1,6 +1,5 @@
 """A champion that does worse than the networks it came of goes back by itself; what it then says is theirs, to the bit."""
 
-import asyncio
 import copy
 from collections.abc import AsyncIterator
 from dataclasses import asdict
@@ -16,7 +15,6 @@ from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
-from app.jobs.worker import run_worker
 from app.registry.artifacts import save
 from app.registry.serving import load_forecaster
 from app.registry.store import publish
@@ -29,7 +27,7 @@ from models.online.scoring import SUMS
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, fine_tuned, tracked
 from models.online.updating import answered, checks_now, replayed
-from tests.jobs.workers import TINY, add_days, post_job, until_status
+from tests.jobs.workers import TINY, add_days, post_job, until_status, working
 from tests.registry.support import a_candidate, champion_of, sha256_of
 
 Answers = list[dict[str, Any]]
@@ -37,11 +35,8 @@ Answers = list[dict[str, Any]]
 
 @pytest.fixture
 async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    stop = asyncio.Event()
-    running = asyncio.create_task(run_worker(settings, database_url, stop=stop))
-    yield
-    stop.set()
-    await asyncio.wait_for(running, 15)
+    async with working(settings, database_url):
+        yield
 
 
 async def done(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Worker processes of a test, their training children, and the data they train on."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
+from app.jobs.worker import run_worker
 from tests.support import until
 
 TINY = {
@@ -64,6 +66,16 @@ class Workers:
         left = [pid for pid in self._children if _alive(pid)]
         deadline = psutil.wait_procs([psutil.Process(pid) for pid in left], timeout=5)
         assert not deadline[1], "a training child outlived its worker"
+
+
+@asynccontextmanager
+async def working(settings: Settings, database_url: str) -> AsyncIterator[None]:
+    """A worker inside the test's own process; its children are processes all the same."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_worker(settings, database_url, stop=stop))
+    yield
+    stop.set()
+    await asyncio.wait_for(running, 15)
 
 
 def training_child(worker: int) -> psutil.Process | None:
