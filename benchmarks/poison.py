@@ -48,9 +48,8 @@ def main(argv: list[str]) -> int:
         wrong = rng.choice(panel.series, max(round(args.share * panel.series), 1), replace=False)
         clean = lived(replace(champion, twin=None), panel, panel, wrong, first, seed=seed)
         for kind in KINDS:
-            other = lived(
-                replace(champion, twin=None), poisoned(panel, wrong, first, kind, rng), panel, wrong, first, seed
-            )
+            posted = poisoned(panel, wrong, first, kind, rng)
+            other = lived(replace(champion, twin=None), posted, panel, wrong, first, seed=seed)
             found[kind].append(100 * (other / clean - 1))
             print(seed, kind, round(found[kind][-1], 3), file=sys.stderr)
     asked = {name: getattr(args, name) for name in ("model", "end", "days", "seeds", "share", "covariates", "country")}
@@ -64,7 +63,7 @@ def lived(champion: Forecaster, posted: Panel, true: Panel, wrong: Index, first:
     stream = Stream(champion, posted, speeds=Speeds(), seed=seed)
     right = np.setdiff1d(np.arange(true.series), wrong)
     scored_from = first + WRONG_FROM + WRONG_DAYS
-    losses = Losses.empty(3, SCORED_DAYS + HORIZON)
+    losses = Losses.empty(SCORED_DAYS, HORIZON)
     for cutoff in range(first, scored_from + SCORED_DAYS):
         if cutoff > first:
             stream.learn(cutoff)

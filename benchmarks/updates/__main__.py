@@ -34,10 +34,12 @@ from models.training_config import TrainingConfig
 HORIZON = 28
 BLOCK = 28
 DAYS = 364
+WEEKLY = "retraining 7"
 WEEKLY_DAYS = 140
+"""Weekly retraining is replayed over the last so many days; the other policies are compared with it on its cutoffs."""
 SHORT = {"days": 36, "seeds": 1, "set": ["epochs=1"], "policies": ["frozen", "L1", "L2", "L3", "old days", "naive"]}
 CHEAP = [*STREAMS, "old days", "naive"]
-COSTLY = ["L4", "retraining 28"]
+COSTLY = ["L4", "retraining 28", WEEKLY]
 CODE = ("models", "benchmarks/updates", "benchmarks/accuracy.py")
 
 
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> int:
         replay = Replay(panel, days=args.days, horizon=HORIZON, seed=seed)
         trainer = Trainer(args.work / f"{args.data.stem}-{args.end or 'end'}-{seed}", panel, config(seed=seed))
         for policy in args.policies:
-            losses = replayed(policy, replay, trainer)
+            losses = replayed(policy, replay.last(min(WEEKLY_DAYS, args.days)) if policy == WEEKLY else replay, trainer)
             by_policy.setdefault(policy, []).append(losses)
             print(policy, seed, json.dumps(rounded(losses.figures())), file=sys.stderr)
     print(json.dumps(described(args, {name: pooled(found) for name, found in by_policy.items()})))
@@ -102,20 +104,34 @@ def replayed(policy: str, replay: Replay, trainer: Trainer) -> Losses:
 
 
 def described(args: argparse.Namespace, by_policy: dict[str, Losses]) -> dict[str, object]:
-    """One line of JSON: figures of each policy, by stretch too, and against the frozen champion."""
-    frozen = by_policy.get("frozen")
+    """One line of JSON: figures of each policy, by stretch too, against the frozen champion, and against weekly retraining."""
+    weekly = by_policy.pop(WEEKLY, None)
+    found: dict[str, object] = {"policies": compared(by_policy)}
+    if weekly is not None:
+        cutoffs = len(weekly.sums["days"])
+        last = {name: losses.last(cutoffs) for name, losses in by_policy.items()} | {WEEKLY: weekly}
+        found["last"] = {"cutoffs": cutoffs, "policies": compared(last, weekly)}
+    asked = {name: getattr(args, name) for name in ("model", "end", "days", "seeds", "covariates", "country", "set")}
+    return {"data": args.data.name, **asked} | found | circumstances(args.threads, CODE)
+
+
+def compared(by_policy: dict[str, Losses], weekly: Losses | None = None) -> dict[str, object]:
+    """Each policy's figures and what it cost."""
+    others = {"frozen": by_policy.get("frozen"), "weekly": weekly}
     found = {}
     for name, losses in by_policy.items():
-        stretches = {days: rounded(losses.figures(k)) for k, days in enumerate(bucket_names(HORIZON))}
+        stretches = zip(bucket_names(HORIZON), losses.by_stretch(), strict=True)
         found[name] = {
             "figures": rounded(losses.figures()),
-            "by_days": stretches,
-            "against_frozen": None if frozen is None else rounded_deep(against(losses, frozen, block=BLOCK)),
-            "update_seconds": round(losses.update_seconds, 1),
-            "training_seconds": round(losses.training_seconds, 1),
+            "by_days": {days: rounded(figures) for days, figures in stretches},
+            "update_seconds": round(losses.cost("update_seconds"), 1),
+            "training_seconds": round(losses.cost("training_seconds"), 1),
+        } | {
+            f"against_{which}": rounded_deep(against(losses, other, block=BLOCK))
+            for which, other in others.items()
+            if other is not None
         }
-    asked = {name: getattr(args, name) for name in ("model", "end", "days", "seeds", "covariates", "country", "set")}
-    return {"data": args.data.name, **asked, "policies": found} | circumstances(args.threads, CODE)
+    return found
 
 
 def rounded(figures: dict[str, float]) -> dict[str, float]:

@@ -50,15 +50,19 @@ class Replay:
     def scored(self, forecasts: Iterator[Forecast], losses: Losses) -> Losses:
         """All forecasts of a policy, one a cutoff, added up."""
         before: Forecast | None = None
-        for cutoff, forecast in zip(self.cutoffs, forecasts, strict=True):
-            losses.add(forecast, self.panel, cutoff, self.first)
+        for at, (cutoff, forecast) in enumerate(zip(self.cutoffs, forecasts, strict=True)):
+            losses.add(forecast, self.panel, cutoff, at)
             if before is not None:
-                losses.moves(before, forecast)
+                losses.moves(before, forecast, at)
             before = forecast
         return losses
 
     def empty(self) -> Losses:
-        return Losses.empty(3, len(self.cutoffs) + self.horizon - 1)
+        return Losses.empty(len(self.cutoffs), self.horizon)
+
+    def last(self, days: int) -> "Replay":
+        """The same over the last so many days only."""
+        return Replay(self.panel, days=days, horizon=self.horizon, seed=self.seed)
 
     def with_fallback(self, forecast: Forecast, cutoff: int) -> Forecast:
         """Series too short for a network are answered as the service would."""
@@ -75,15 +79,15 @@ def streamed(replay: Replay, champion: Forecaster, speeds: Speeds, *, retrained:
 
     def forecasts() -> Iterator[Forecast]:
         stream = Stream(champion, replay.panel, speeds=speeds, seed=replay.seed)
-        for cutoff in replay.cutoffs:
+        for at, cutoff in enumerate(replay.cutoffs):
             started = time.process_time()
             if cutoff > replay.first:
                 stream.learn(cutoff)
+            losses.costs["update_seconds"][at] = time.process_time() - started
             if retrained is not None and cutoff > replay.first and (cutoff - replay.first) % RETRAINING_DAYS == 0:
                 fresh, seconds = retrained(cutoff)
-                losses.training_seconds += seconds
+                losses.costs["training_seconds"][at] = seconds
                 stream.replace(fresh, cutoff)
-            losses.update_seconds += time.process_time() - started
             yield replay.with_fallback(stream.issue(cutoff).forecast, cutoff)
 
     return replay.scored(forecasts(), losses)
@@ -112,10 +116,9 @@ def retraining(replay: Replay, champion: Forecaster, retrained: Retrained, *, ev
 
     def forecasts() -> Iterator[Forecast]:
         present = champion
-        for cutoff in replay.cutoffs:
-            if cutoff > replay.first and (cutoff - replay.first) % every == 0:
-                present, seconds = retrained(cutoff)
-                losses.training_seconds += seconds
+        for at, cutoff in enumerate(replay.cutoffs):
+            if at > 0 and at % every == 0:
+                present, losses.costs["training_seconds"][at] = retrained(cutoff)
             yield forecast_at(replace(present, twin=None), replay.panel, cutoff)
 
     return replay.scored(forecasts(), losses)

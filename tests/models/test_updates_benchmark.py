@@ -1,5 +1,6 @@
 """The replay of updates: its sums against the engine's metrics, its bootstrap against a known case, a short run whole."""
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.updates import table
-from benchmarks.updates.__main__ import main
-from benchmarks.updates.losses import SUMS, Losses, against, pooled
+from benchmarks.updates.__main__ import described, main
+from benchmarks.updates.losses import COSTS, SUMS, Losses, against, by_target_day, pooled
 from models import metrics
 from models.baselines import BASELINES
 from models.evaluation import SCORED_LEVELS
@@ -21,8 +22,8 @@ from tests.models.panels import make_panel
 def test_scores_of_one_cutoff_are_those_of_the_metrics() -> None:
     panel = make_panel(days=200)
     forecast = BASELINES["seasonal_naive"](panel, 150, 28)
-    losses = Losses.empty(3, 28)
-    losses.add(forecast, panel, 150, 150)
+    losses = Losses.empty(1, 28)
+    losses.add(forecast, panel, 150, 0)
     y = panel.quantity_ST[:, 151:179].astype(np.float64)
     levels = np.array(SCORED_LEVELS)
     quantiles = interpolate_levels(forecast.quantiles_SHQ, forecast.levels_Q, levels).astype(np.float64)
@@ -34,30 +35,56 @@ def test_scores_of_one_cutoff_are_those_of_the_metrics() -> None:
     assert found["bias"] == pytest.approx(metrics.bias(y, forecast.mean_SH))
     below, to = metrics.coverage(y, quantiles)
     assert found["coverage_90"] == pytest.approx((below[-1] + to[-1]) / 2)
-    second_week = losses.figures(1)
+    second_week = losses.by_stretch()[1]
     assert second_week["wql"] == pytest.approx(metrics.wql(y[:, 7:14], quantiles[:, 7:14], levels))
 
 
 def test_churn_is_how_far_the_mean_of_a_day_moves_by_one_day() -> None:
     panel = make_panel(days=200)
-    losses = Losses.empty(3, 29)
+    losses = Losses.empty(2, 28)
     before = BASELINES["moving_average"](panel, 150, 28)
     now = replace(before, mean_SH=np.concatenate([before.mean_SH[:, 1:] * 1.1, before.mean_SH[:, :1]], axis=1))
-    losses.moves(before, now)
-    assert losses.figures_of_moves() == pytest.approx(0.1, rel=1e-5)
+    losses.moves(before, now, 1)
+    assert losses.churn() == pytest.approx(0.1, rel=1e-5)
 
 
 def test_equal_losses_differ_by_nothing_and_ten_percent_by_ten() -> None:
     rng = np.random.default_rng(0)
-    one = Losses({name: rng.uniform(1, 2, (3, 100)) for name in SUMS})
-    other = Losses(
-        {name: values * (1.1 if name in ("pinball", "scaled") else 1.0) for name, values in one.sums.items()}
-    )
+    costs = {name: rng.uniform(1, 2, 100) for name in COSTS}
+    one = Losses({name: rng.uniform(1, 2, (100, 28)) for name in SUMS}, costs)
+    worse_by = {"pinball": 1.1, "scaled": 1.1}
+    other = Losses({name: values * worse_by.get(name, 1.0) for name, values in one.sums.items()}, costs)
     same, worse = against(one, one, block=28)["wql"], against(other, one, block=28)["sql"]
     assert same == {"percent": 0.0, "low": 0.0, "high": 0.0}
     assert all(worse[name] == pytest.approx(10.0) for name in ("percent", "low", "high"))
     both = pooled([one, other])
     np.testing.assert_allclose(both.sums["pinball"], 1.05 * one.sums["pinball"])
+
+
+def test_sums_by_target_day_are_along_the_diagonals() -> None:
+    """Day 0 is ahead 1 of the first cutoff; day 1 is ahead 2 of the first and ahead 1 of the second."""
+    np.testing.assert_array_equal(
+        by_target_day(np.array([[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]])), [1, 12, 120, 200]
+    )
+
+
+def test_policies_are_compared_with_weekly_retraining_on_its_cutoffs() -> None:
+    """The policy loses twice as much as weekly retraining on the last four cutoffs, and takes a quarter of its time there."""
+    args = argparse.Namespace(
+        data=Path("x.parquet"), model="mlp", end=None, days=40, seeds=1, covariates="", country=None
+    )
+    args.set, args.threads = [], 1
+    ones = {name: np.ones((12, 28)) for name in SUMS}
+    costs = {name: np.ones(12) for name in COSTS}
+    one = Losses(ones, costs)
+    weekly = Losses({name: np.full((4, 28), 0.5 if name == "pinball" else 1.0) for name in SUMS}, {**one.last(4).costs})
+    weekly.costs["update_seconds"], weekly.costs["training_seconds"] = np.zeros(4), np.full(4, 8.0)
+    found = described(args, {"frozen": one, "L3": one, "retraining 7": weekly})
+    assert set(found["policies"]) == {"frozen", "L3"}
+    assert found["last"]["cutoffs"] == 4
+    assert found["last"]["policies"]["L3"]["against_weekly"]["wql"]["percent"] == 100.0
+    rows = table.table(found).splitlines()
+    assert [row.rsplit("|", 2)[1].strip() for row in rows if row.startswith("| L3")][1] == "25.0 %"
 
 
 def test_a_short_run_goes_on_where_it_was_and_becomes_a_table(
