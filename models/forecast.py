@@ -27,3 +27,9 @@ class Forecast:
 
     def rows(self, series: Sequence[int] | Index | slice) -> "Forecast":
         return Forecast(self.mean_SH[series], self.quantiles_SHQ[series], self.levels_Q)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Forecast]") -> "Forecast":
+        """Of the series of several forecasts, one after the other."""
+        mean_SH = np.concatenate([part.mean_SH for part in parts])
+        return cls(mean_SH, np.concatenate([part.quantiles_SHQ for part in parts]), parts[0].levels_Q)

@@ -3,6 +3,7 @@
 Shapes: S series, H horizon.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -78,12 +79,18 @@ def judge(
     """
     everyone = {"model": forecaster, **(others or {})}
     horizon = min(f.horizon for f in everyone.values())
-    sources: dict[str, Source] = {name: partial(_network, one, horizon) for name, one in everyone.items()}
-    sources |= {name: partial(_simple, baseline, horizon) for name, baseline in BASELINES.items()}
-    scores: Scores = {name: evaluate(source, panel, cutoffs, horizon=horizon) for name, source in sources.items()}
+    scores = judged({name: partial(_network, one, horizon) for name, one in everyone.items()}, panel, cutoffs, horizon)
+    scores["note"] = TWIN_NOTE
+    return scores
+
+
+def judged(sources: Mapping[str, Source], panel: Panel, cutoffs: list[int], horizon: int) -> Scores:
+    """Scores of some sources and of the baselines on the same windows, and which windows these are."""
+    simple: dict[str, Source] = {name: partial(_simple, baseline, horizon) for name, baseline in BASELINES.items()}
+    everyone = {**sources, **simple}
+    scores: Scores = {name: evaluate(source, panel, cutoffs, horizon=horizon) for name, source in everyone.items()}
     scores["windows"] = [str(panel.start + np.timedelta64(c, "D")) for c in cutoffs]
     scores["horizon"] = horizon
-    scores["note"] = TWIN_NOTE
     return scores
 
 

@@ -16,6 +16,8 @@ Doubles = NDArray[np.float64]
 LEAST_DISPERSION = 1e-3
 MOST_COUNTED = 64
 """Below so many units quantiles are counted out; above, the distribution is near enough to a gamma of its mean and spread."""
+STILL_GOING = 0.8
+"""Amounts that are counted no further are put aside once they are more than the rest of this share."""
 
 
 def deviance(count: Tensor, mean: Tensor, dispersion: Tensor) -> Tensor:
@@ -27,25 +29,39 @@ def deviance(count: Tensor, mean: Tensor, dispersion: Tensor) -> Tensor:
 
 
 def quantiles(mean_N: Floats | Doubles, dispersion_N: Floats | Doubles, levels_Q: Doubles) -> Floats:
-    """The least whole number with at least each level of the distribution at or below it, (N, Q)."""
+    """The least whole number with at least each level of the distribution at or below it, (N, Q). Levels ascend."""
     centre_N: Doubles = np.maximum(mean_N.astype(np.float64), 1e-9)
     spread_N: Doubles = np.maximum(dispersion_N.astype(np.float64), LEAST_DISPERSION)
-    out_NQ = _gamma(centre_N, spread_N, levels_Q)
-    small = np.flatnonzero(out_NQ.max(axis=1) < MOST_COUNTED)
-    rate_N = 1.0 / spread_N[small]
-    success_N = centre_N[small] / (centre_N[small] + rate_N)
-    probability_N = np.exp(-rate_N * np.log1p(centre_N[small] / rate_N))
+    small_N = _gamma(centre_N, spread_N, levels_Q[-1:])[:, 0] < MOST_COUNTED
+    out_NQ = np.empty((len(centre_N), len(levels_Q)), np.float32)
+    out_NQ[~small_N] = _gamma(centre_N[~small_N], spread_N[~small_N], levels_Q)
+    out_NQ[small_N] = _counted_out(centre_N[small_N], spread_N[small_N], levels_Q)
+    return out_NQ
+
+
+def _counted_out(centre_N: Doubles, spread_N: Doubles, levels_Q: Doubles) -> NDArray[np.uint8]:
+    """The same by adding up the probabilities of 0, 1, 2, …; what has reached the highest level is counted no further."""
+    rate_N = 1.0 / spread_N
+    success_N = centre_N / (centre_N + rate_N)
+    probability_N = np.exp(-rate_N * np.log1p(centre_N / rate_N))
     below_N = probability_N.copy()
-    counted_NQ = np.zeros((len(small), len(levels_Q)))
+    counted_NQ = np.zeros((len(centre_N), len(levels_Q)), np.uint8)
+    out_NQ, left_N = np.empty_like(counted_NQ), np.arange(len(centre_N))
     for count in range(2 * MOST_COUNTED):
         short_NQ = below_N[:, None] < levels_Q
-        if not short_NQ.any():
-            break
+        going_N = short_NQ[:, -1]
+        if going_N.sum() <= STILL_GOING * len(going_N):
+            out_NQ[left_N] = counted_NQ
+            if not going_N.any():
+                break
+            left_N, short_NQ, counted_NQ = left_N[going_N], short_NQ[going_N], counted_NQ[going_N]
+            rate_N, success_N = rate_N[going_N], success_N[going_N]
+            probability_N, below_N = probability_N[going_N], below_N[going_N]
         counted_NQ += short_NQ
         probability_N = probability_N * success_N * (count + rate_N) / (count + 1)
         below_N = below_N + probability_N
-    out_NQ[small] = counted_NQ
-    return out_NQ.astype(np.float32)
+    out_NQ[left_N] = counted_NQ
+    return out_NQ
 
 
 def _gamma(mean_N: Doubles, dispersion_N: Doubles, levels_Q: Doubles) -> Doubles:

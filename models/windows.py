@@ -150,22 +150,34 @@ class WindowSource:
 class _Days:
     """Where `count` days of each window lie in arrays of a width: found once, used for every array of that width.
 
-    An array of a single row is shared by all series.
+    An array of a single row is shared by all series. Windows that all begin with the same day are cut out as a whole.
     """
 
     def __init__(self, series_B: Index, first_B: Index, count: int, width: int) -> None:
-        day_BN = first_B[:, None] + np.arange(count)
-        self.outside_BN = (day_BN < 0) | (day_BN >= width)
-        self.day_BN = np.clip(day_BN, 0, max(width - 1, 0))
-        self.at_BN = series_B[:, None] * width + self.day_BN
-        self.width = width
+        self.series_B, self.count, self.width = series_B, count, width
+        self.first = int(first_B[0]) if len(first_B) and (first_B == first_B[0]).all() else None
+        if self.first is None:
+            day_BN = first_B[:, None] + np.arange(count)
+            self.outside_BN = (day_BN < 0) | (day_BN >= width)
+            self.day_BN = np.clip(day_BN, 0, max(width - 1, 0))
+            self.at_BN = series_B[:, None] * width + self.day_BN
 
     def of(self, values_ST: Floats) -> Floats:
-        if not self.width:
-            return np.full(self.at_BN.shape, np.nan, np.float32)
         shared = len(values_ST) == 1
+        if not self.width:
+            return np.full((len(self.series_B), self.count), np.nan, np.float32)
+        if self.first is not None:
+            return self._span(values_ST, self.first, shared=shared)
         out_BN: Floats = values_ST[0][self.day_BN] if shared else values_ST.reshape(-1)[self.at_BN]
         out_BN[self.outside_BN] = np.nan
+        return out_BN
+
+    def _span(self, values_ST: Floats, first: int, *, shared: bool) -> Floats:
+        out_BN = np.empty((len(self.series_B), self.count), np.float32)
+        begin, end = np.clip((first, first + self.count), 0, self.width).tolist()
+        inside = slice(begin - first, end - first) if begin < end else slice(0, 0)
+        out_BN[:, : inside.start], out_BN[:, inside.stop :] = np.nan, np.nan
+        out_BN[:, inside] = values_ST[0, begin:end] if shared else values_ST[self.series_B, begin:end]
         return out_BN
 
 

@@ -19,6 +19,9 @@ from models.training_config import LEVELS
 BLOCK = 512
 ANSWERED = 1 + len(SCORED_LEVELS)
 """Numbers kept of an answer: the mean and the levels that are scored."""
+EXPERT = len(LEVELS)
+"""Numbers kept of an expert: all its levels."""
+LONGEST_HORIZON = 365
 _SCORED_Q = [LEVELS.index(level) for level in SCORED_LEVELS]
 Ids = NDArray[np.int64]
 
@@ -88,14 +91,14 @@ def answer_piece(piece: bytes) -> Floats:
 
 def expert_piece(piece: bytes, scales: bytes) -> Floats:
     """What an expert said of one day, (S, Q), in units."""
-    scaled_SQ = np.frombuffer(piece, "<f2").reshape(-1, len(LEVELS)).astype(np.float32)
+    scaled_SQ = np.frombuffer(piece, "<f2").reshape(-1, EXPERT).astype(np.float32)
     said_SQ: Floats = scaled_SQ * np.frombuffer(scales, "<f4")[:, None]
     return said_SQ
 
 
 def expert_bytes(series: int) -> int:
     """Bytes of what an expert said of one day."""
-    return 2 * len(LEVELS) * series
+    return 2 * EXPERT * series
 
 
 def answer_bytes(series: int) -> int:

@@ -5,9 +5,9 @@ what a lost job left behind is never read, and is swept away by `remove_unread`.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import asyncpg
@@ -46,13 +46,22 @@ class Issuance:
 
 @dataclass(frozen=True)
 class SaidOfDay:
-    """What an issuance had said of one day, of the series in the order asked for (NaN: nothing); None where it held nothing."""
+    """What was said of one day, J days ahead (the latest cutoff first), of the series asked for, in their order (NaN: nothing).
 
-    trained_SQ: Floats
-    lineage_SQ: Floats | None
-    candidate_SW: Floats | None
-    live_SW: Floats
-    frozen_SW: Floats
+    Of what callers read, of the networks as trained, and, only as far as the lineage's own updates said it, of the lineage and of
+    the experts behind it."""
+
+    day: date
+    live_SJW: Floats
+    frozen_SJW: Floats
+    lineage_SJW: Floats
+    trained_expert_SJQ: Floats
+    lineage_expert_SJQ: Floats
+
+    @property
+    def horizon(self) -> int:
+        """Days ahead, at most, of which something was said."""
+        return int(self.live_SJW.shape[1])
 
 
 async def stage(connection: AsyncConnection, job_id: uuid.UUID, rows: Sequence[Block]) -> None:
@@ -96,31 +105,71 @@ async def issuances(driver: asyncpg.Connection, first: date, last: date) -> list
 
 
 async def said_of_day(
-    driver: asyncpg.Connection, issuance: Issuance, day: date, row_of: dict[int, int]
+    driver: asyncpg.Connection, day: date, series_ids: NDArray[np.int64], *, ours: frozenset[uuid.UUID]
 ) -> SaidOfDay | None:
-    """What an issuance had said of a day; `row_of` gives each wanted series' row. None for a day that it did not reach.
+    """What was said of a day of some series (their ids, ascending), as far as it is kept; None where nothing was. `ours` are the
+    jobs whose updates are the lineage.
 
-    Series that are not wanted any more (deleted since) are left out, those it did not know have NaN.
+    Series that are not wanted any more (deleted since) are left out, those that were not known have NaN.
     """
-    ahead = (day - issuance.cutoff).days
-    if not 1 <= ahead <= issuance.horizon:
+    made = [
+        one
+        for one in await issuances(driver, day - timedelta(days=blocks.LONGEST_HORIZON), day - timedelta(days=1))
+        if (day - one.cutoff).days <= one.horizon
+    ]
+    rows = [(one, await _pieces_of(driver, one, (day - one.cutoff).days)) for one in made]
+    rows = [(one, pieces) for one, pieces in rows if pieces]
+    if not rows:
         return None
-    rows = await driver.fetch(_PIECES, issuance.job_id, ahead - 1, blocks.expert_bytes(1), blocks.answer_bytes(1))
-    found: dict[str, Floats] = {}
-    for row in rows:
-        wanted = np.array([row_of.get(series_id, -1) for series_id in row["series_ids"]])
-        here = wanted >= 0
-        for name, values in _pieces(row).items():
-            if name not in found:
-                found[name] = np.full((len(row_of), values.shape[1]), np.nan, np.float32)
-            found[name][wanted[here]] = values[here]
-    if "trained" not in found:
-        return None
-    candidate = found.get("candidate")
-    champion = found.get("champion", candidate)
-    live = candidate if issuance.candidate_is_live else champion
-    assert live is not None
-    return SaidOfDay(found["trained"], found.get("lineage"), candidate, live, found["frozen"])
+    said = _nothing_said(day, len(series_ids), max(one.horizon for one, _ in rows))
+    places = _Places(series_ids)
+    for one, pieces in rows:
+        ahead = (day - one.cutoff).days - 1
+        for row in pieces:
+            at, known = places.of(row)
+            for array, values in _told(said, row, one, ours=one.job_id in ours):
+                array[at, ahead] = values[known]
+    return said
+
+
+class _Places:
+    """Where the series of a block stand among those that are wanted. Most issuances have the same series in a block."""
+
+    def __init__(self, series_ids: NDArray[np.int64]) -> None:
+        self._series_ids = series_ids
+        self._found: dict[int, tuple[list[int], NDArray[np.int64], NDArray[np.bool_]]] = {}
+
+    def of(self, row: asyncpg.Record) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Their rows, and which of the block's series these are."""
+        before = self._found.get(row["block"])
+        if before is None or before[0] != row["series_ids"]:
+            ids = np.array(row["series_ids"], np.int64)
+            at = np.searchsorted(self._series_ids, ids)
+            known = self._series_ids[np.minimum(at, len(self._series_ids) - 1)] == ids
+            before = self._found[row["block"]] = (row["series_ids"], at[known], known)
+        return before[1], before[2]
+
+
+def _nothing_said(day: date, series: int, horizon: int) -> SaidOfDay:
+    def empty(width: int) -> Floats:
+        return np.full((series, horizon, width), np.nan, np.float32)
+
+    answers, experts = blocks.ANSWERED, blocks.EXPERT
+    return SaidOfDay(day, empty(answers), empty(answers), empty(answers), empty(experts), empty(experts))
+
+
+def _told(said: SaidOfDay, row: asyncpg.Record, issuance: Issuance, *, ours: bool) -> Iterator[tuple[Floats, Floats]]:
+    """Each array that a block says something for, and what it says of its series."""
+    candidate, champion = row["candidate"], row["champion"]
+    live = candidate if issuance.candidate_is_live or champion is None else champion
+    yield said.live_SJW, blocks.answer_piece(live)
+    yield said.frozen_SJW, blocks.answer_piece(row["frozen"])
+    if ours:
+        yield said.trained_expert_SJQ, blocks.expert_piece(row["trained"], row["scales"])
+        if candidate is not None:
+            yield said.lineage_SJW, blocks.answer_piece(candidate)
+        if row["lineage"] is not None:
+            yield said.lineage_expert_SJQ, blocks.expert_piece(row["lineage"], row["scales"])
 
 
 def _piece(name: str, width: str) -> str:
@@ -130,16 +179,18 @@ def _piece(name: str, width: str) -> str:
 
 
 _PIECES = (
-    "SELECT series_ids, scales, "
+    "SELECT block, series_ids, scales, "
     + ", ".join([_piece(name, "$3") for name in EXPERTS] + [_piece(name, "$4") for name in ANSWERS])
     + " FROM issued WHERE job_id = $1"
 )
 
 
-def _pieces(row: asyncpg.Record) -> dict[str, Floats]:
-    experts = {name: blocks.expert_piece(row[name], row["scales"]) for name in EXPERTS if row[name] is not None}
-    answers = {name: blocks.answer_piece(row[name]) for name in ANSWERS if row[name] is not None}
-    return experts | answers
+async def _pieces_of(driver: asyncpg.Connection, issuance: Issuance, ahead: int) -> list[asyncpg.Record]:
+    """What an issuance says of one day ahead, block by block."""
+    rows: list[asyncpg.Record] = await driver.fetch(
+        _PIECES, issuance.job_id, ahead - 1, blocks.expert_bytes(1), blocks.answer_bytes(1)
+    )
+    return rows
 
 
 async def scored_until(driver: asyncpg.Connection) -> date | None:

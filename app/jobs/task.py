@@ -1,7 +1,9 @@
 """What a training child reads from the database before it works: all sales as a panel, and the versions it needs."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -18,6 +20,28 @@ from models.forecaster import Forecaster
 from models.panel import Floats, Panel
 from models.training_config import RANGES, TrainingConfig
 from models.tuning import Trial
+
+T = TypeVar("T")
+
+
+class Errand:
+    """A child's task, and its database: one connection, held for one piece of work at a time and never in between."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        self.task = task
+        self._runner = asyncio.Runner()
+        self._database = Database(task["database_url"], pool_size=1)
+
+    def __enter__(self) -> "Errand":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._runner.run(self._database.close())
+        self._runner.close()
+
+    def run(self, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
+        """Do a piece of work with the database, to its end."""
+        return self._runner.run(work(self._database))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""What an update reads before it works, all from one snapshot: where it begins, the days that came in, what was said of them.
+"""What an update reads before it works, all from one snapshot: where it begins, all sales, and which days came in.
 
 It begins at the head of the lineage: the newest version that came of the champion since that was promoted, else the champion
 itself. So a lineage that was refused lives on in the shadow, and after a roll-back or a promotion by hand a new one begins.
 
-Shapes: S series, J days ahead, Q quantile levels, W mean and scored levels.
+What was said of these days is read day by day (update_days.py): once published it does not change.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,13 @@ import asyncpg
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.accuracy.store import Issuance, SaidOfDay, issuances, said_of_day, scored_until
+from app.accuracy.store import scored_until
 from app.database.engine import Database, begun
 from app.jobs.task import Champion
 from app.sales.panel import TrainingData, read_panel
 from models.online.finetuning import last_complete_day
 from models.online.stream import FINE_TUNING_DAYS
 from models.online.tracking import REMEMBERED_DAYS
-from models.panel import Floats
 from models.windows import MEMORY
 
 AGAIN_AT_MOST = 7
@@ -45,25 +44,17 @@ class Line:
 
 
 @dataclass(frozen=True)
-class SaidBefore:
-    """A day, and what was said of it at earlier cutoffs, by how many days ahead."""
-
-    day: date
-    by_ahead: dict[int, tuple[Issuance, SaidOfDay]]
-
-
-@dataclass(frozen=True)
 class UpdateReading:
-    """`newest` is the newest complete day; `came` are days to learn from, `again` corrected ones, `scored` those to score.
+    """`newest` is the newest complete day; `came` are days to learn from, `again` corrected ones, `to_score` those to score.
 
     `record`: for each scored day of the lineage its sums by (source, segment, stretch)."""
 
     data: TrainingData
     line: Line
     newest: date
-    came: list[SaidBefore]
-    again: list[SaidBefore]
-    scored: list[SaidBefore]
+    came: list[date]
+    again: list[date]
+    to_score: list[date]
     record: dict[date, dict[tuple[str, str, str], list[float]]]
 
 
@@ -78,22 +69,12 @@ async def read_update(database: Database, *, fine_tune: bool | None, horizon: in
         if data is None:
             return None
         newest = _date(data, last_complete_day(data.panel))
-        first_scored = newest - timedelta(days=SCORED_AT_MOST - 1)
+        first = newest - timedelta(days=SCORED_AT_MOST - 1)
         until = await scored_until(driver)
-        to_score = _days(max(first_scored, (until or date.min) + timedelta(days=1)) if until else first_scored, newest)
-        to_learn = _days(line.learned_until + timedelta(days=1), newest)
+        to_score = _days(first if until is None else max(first, until + timedelta(days=1)), newest)
+        came = _days(max(first, line.learned_until + timedelta(days=1)), newest)
         again = await _corrected(driver, line)
-        needed = {*to_score, *to_learn[-SCORED_AT_MOST:], *again}
-        said = await _said(driver, data, sorted(needed))
-        return UpdateReading(
-            data,
-            line,
-            newest,
-            [said[day] for day in to_learn if day in said],
-            [said[day] for day in again],
-            [said[day] for day in to_score if said[day].by_ahead],
-            await _record(driver, line),
-        )
+        return UpdateReading(data, line, newest, came, again, to_score, await _record(driver, line))
 
 
 async def _line(driver: asyncpg.Connection) -> Line | None:
@@ -155,23 +136,6 @@ async def _corrected(driver: asyncpg.Connection, line: Line) -> list[date]:
     return sorted(row["day"] for row in rows)
 
 
-async def _said(driver: asyncpg.Connection, data: TrainingData, days: list[date]) -> dict[date, SaidBefore]:
-    """What was said of each day, as far as it is kept."""
-    if not days:
-        return {}
-    row_of = {int(series_id): row for row, series_id in enumerate(data.series_ids.tolist())}
-    made = await issuances(driver, days[0] - timedelta(days=365), days[-1] - timedelta(days=1))
-    found = {}
-    for day in days:
-        by_ahead = {}
-        for issuance in made:
-            said = await said_of_day(driver, issuance, day, row_of)
-            if said is not None:
-                by_ahead[(day - issuance.cutoff).days] = (issuance, said)
-        found[day] = SaidBefore(day, by_ahead)
-    return found
-
-
 async def _record(driver: asyncpg.Connection, line: Line) -> dict[date, dict[tuple[str, str, str], list[float]]]:
     """The lineage's live record: sums of the days that its own jobs scored."""
     rows = await driver.fetch(
@@ -201,8 +165,3 @@ def _date(data: TrainingData, index: int) -> date:
 def row_index(data: TrainingData, day: date) -> int:
     """The day's index in the panel."""
     return data.panel.day_index(np.datetime64(day))
-
-
-def unsaid(series: int, width: int) -> Floats:
-    """What stands for a cutoff at which nothing was said."""
-    return np.full((series, width), np.nan, np.float32)

@@ -25,6 +25,8 @@ SUMS = (
 )  # fmt: skip
 """What is added up over the observed days of a stretch, in this order."""
 SCORED = np.array(SCORED_LEVELS)
+_SCORED_Q = SCORED.astype(np.float32)
+_COUNTED = SUMS.index(f"below {SCORED_LEVELS[0]}")
 MEDIAN = SCORED_LEVELS.index(0.5)
 SEASON = 7
 RECENT = 91
@@ -32,21 +34,21 @@ RECENT = 91
 
 def sums_of_day(y_S: Floats, mean_SJ: Floats, quantiles_SJQ: Floats, scale_S: Floats) -> Floats:
     """The sums of each series and stretch, (S, K, X). A day that is not known, or was not forecast, adds nothing."""
-    y_SJ: Floats = np.broadcast_to(y_S[:, None].astype(np.float32), mean_SJ.shape)
-    known_SJ = np.isfinite(y_SJ) & np.isfinite(mean_SJ)
-    error_SJQ = y_SJ[..., None] - quantiles_SJQ
-    pinball_SJ = 2 * np.maximum(SCORED * error_SJQ, (SCORED - 1) * error_SJQ).mean(axis=2)
-    absolute_SJ = np.abs(error_SJQ[..., MEDIAN])
-    scaled_SJ = known_SJ & (scale_S[:, None] > metrics.SMALLEST_SCALE)
-    unit_S1 = np.maximum(scale_S, metrics.SMALLEST_SCALE)[:, None]
-    columns = [known_SJ, y_SJ, mean_SJ, absolute_SJ, pinball_SJ, scaled_SJ]
-    columns += [np.where(scaled_SJ, values_SJ / unit_S1, 0.0) for values_SJ in (absolute_SJ, pinball_SJ)]
-    columns += list(np.moveaxis(error_SJQ < -metrics.TIE, 2, 0)) + list(np.moveaxis(error_SJQ <= metrics.TIE, 2, 0))
+    y_S1 = y_S[:, None].astype(np.float32)
+    known_SJ = np.isfinite(y_S1) & np.isfinite(mean_SJ)
+    unit_S1 = np.where(scale_S > metrics.SMALLEST_SCALE, scale_S, np.nan).astype(np.float32)[:, None]
     sums = np.zeros((len(y_S), len(buckets(mean_SJ.shape[1])), len(SUMS)), np.float32)
-    for number, values_SJ in enumerate(columns):
-        counted_SJ = np.where(known_SJ, values_SJ, 0.0)
-        for stretch, days in enumerate(buckets(mean_SJ.shape[1])):
-            sums[:, stretch, number] = counted_SJ[:, days].sum(axis=1)
+    for stretch, days in enumerate(buckets(mean_SJ.shape[1])):
+        known_SD = known_SJ[:, days]
+        error_SDQ = np.where(known_SD[..., None], y_S1[..., None] - quantiles_SJQ[:, days], np.float32(np.nan))
+        pinball_SD = 2 * (error_SDQ @ _SCORED_Q - np.minimum(error_SDQ, 0).sum(axis=2)) / len(_SCORED_Q)
+        absolute_SD = np.abs(error_SDQ[..., MEDIAN])
+        usual = [known_SD, np.where(known_SD, y_S1, 0), mean_SJ[:, days], absolute_SD, pinball_SD]
+        scaled = [known_SD & np.isfinite(unit_S1), absolute_SD / unit_S1, pinball_SD / unit_S1]
+        for number, values_SD in enumerate([*usual, *scaled]):
+            sums[:, stretch, number] = np.where(np.isfinite(values_SD) & known_SD, values_SD, 0).sum(axis=1)
+        reached = [(error_SDQ < -metrics.TIE).sum(axis=1), (error_SDQ <= metrics.TIE).sum(axis=1)]
+        sums[:, stretch, _COUNTED:] = np.concatenate(reached, axis=1)
     return sums
 
 

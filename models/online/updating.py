@@ -6,30 +6,29 @@ kept is the service's matter. What comes of it is judged by the gate (gate.py).
 Shapes: S series, H horizon, Q quantile levels, T days.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.cleaning import Findings, nothing_found
-from models.evaluation import evaluate
+from models.evaluation import Source, evaluate
 from models.forecast import Forecast
 from models.forecaster import Forecaster
-from models.heldout import judge
-from models.inference import Issued, answerable, predict
+from models.heldout import judged
+from models.inference import Issued, answerable, issue, predict
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
 from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, issued_at, tracked
 from models.online.tracking import Matured, corrected, learned
 from models.panel import Floats, Panel
+from models.parallel import Hands, hands
 from models.progress import Report
 from models.sampling import FEWEST_SEEN_DAYS
 from models.training import cleaned_for
+from models.windows import Index
 
 REPLAY_WEEKS = 4
 REPLAY_SERIES = 1000
@@ -53,7 +52,7 @@ class Answered:
 
 
 def advanced(
-    head: Forecaster, panel: Panel, came: Sequence[Matured], again: Sequence[Matured], *, speeds: Speeds
+    head: Forecaster, panel: Panel, came: Iterable[Matured], again: Iterable[Matured], *, speeds: Speeds
 ) -> Forecaster:
     """The version after the days that came in, oldest first (L1, L2); `again` are days learned before and corrected since."""
     forecaster = tracked(head, panel, speeds=speeds)
@@ -82,30 +81,53 @@ def learned_on(
     return learned_, nothing_found() if cleaned is None else cleaned.findings
 
 
-def answered(candidate: Forecaster, head: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
-    """What all sides say at a cutoff. Where champion and head are one and the networks the same, both are answered at once; where
-    there is a second thread, the networks as trained answer on it meanwhile."""
-    plain = replace(candidate, tracking=None, lineage=None)
-    same_networks = champion is head and candidate.lineage is head.lineage and head.tracking is not None
-    before = head.tracking if same_networks else None
-    if torch.get_num_threads() > 1:
-        with ThreadPoolExecutor(1) as beside:
-            later = beside.submit(predict, plain, panel, cutoff)
-            experts = issued_at(candidate, panel, cutoff, before=before)
-            frozen = later.result()
-    else:
-        frozen, experts = predict(plain, panel, cutoff), issued_at(candidate, panel, cutoff, before=before)
-    if experts.before is not None:
-        return Answered(experts, experts.before, frozen)
-    untouched = champion is head and head.tracking is None
-    return Answered(experts, frozen if untouched else predict(champion, panel, cutoff), frozen)
+class Answering:
+    """What all sides say at a cutoff, asked for part by part of the series and put together by `result`."""
+
+    def __init__(self, candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int, *, many: Hands) -> None:
+        plain = replace(candidate, tracking=None, lineage=None)
+        before = champion.tracking if same_networks(candidate, champion) else None
+        untouched = champion.members is candidate.members and champion.tracking is None and champion.lineage is None
+
+        def part(rows: Index) -> Answered:
+            some = panel.rows(rows)
+            experts, frozen = issued_at(candidate, some, cutoff, before=before), predict(plain, some, cutoff)
+            if experts.before is not None:
+                return Answered(experts, experts.before, frozen)
+            return Answered(experts, frozen if untouched else predict(champion, some, cutoff), frozen)
+
+        self._parts = many.by_parts(panel.series, part)
+
+    def result(self) -> Answered:
+        """Of all series, in their order."""
+        parts = [part.result() for part in self._parts]
+        champion, frozen = (Forecast.joined([getattr(p, side) for p in parts]) for side in ("champion", "frozen"))
+        return Answered(Issued.joined([p.experts for p in parts]), champion, frozen)
+
+
+def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
+    """What all sides say at a cutoff."""
+    with hands() as many:
+        return Answering(candidate, champion, panel, cutoff, many=many).result()
+
+
+def same_networks(candidate: Forecaster, champion: Forecaster) -> bool:
+    """Whether two versions differ in the state of their series alone: then both are answered at once."""
+    return (
+        candidate.members is champion.members
+        and candidate.lineage is champion.lineage
+        and candidate.tracking is not None
+        and champion.tracking is not None
+        and candidate.tracking.levels == champion.tracking.levels
+    )
 
 
 def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
     """Metrics of both, and of the baselines, on recent cutoffs a week apart, on a part of the series where there are many."""
     cutoffs = [newest - 7 * week for week in range(REPLAY_WEEKS, 0, -1) if newest - 7 * week >= 0]
     seen = _picked(panel, newest).until(panel.start + np.timedelta64(newest, "D"))
-    metrics = judge(candidate, seen, cutoffs, others={"parent": champion})
+    own, other = _both(candidate, champion, seen, cutoffs)
+    metrics = judged({"model": own, "parent": other}, seen, cutoffs, horizon=min(candidate.horizon, champion.horizon))
     metrics["note"] = REPLAY_NOTE
     return metrics
 
@@ -118,15 +140,25 @@ def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newes
     if not cutoffs:
         return Check("older_loss", None, limits.older_percent, None, "No cutoff lies eight weeks back.")
     seen, horizon = _picked(panel, newest), candidate.horizon
-    own, other = (
-        evaluate(partial(predict, one), seen, cutoffs, horizon=horizon)["wql"] for one in (candidate, champion)
-    )
+    sides = _both(candidate, champion, seen, cutoffs)
+    own, other = (evaluate(side, seen, cutoffs, horizon=horizon)["wql"] for side in sides)
     if own is None or not other:
         told = "Its loss is no number." if other else "The champion has no loss there."
         return Check("older_loss", None, limits.older_percent, False if other else None, told)
     percent = 100 * (own / other - 1)
     detail = f"WQL {percent:+.2f} % against the champion's on {len(cutoffs)} cutoffs more than {OLDER_DAYS} days back."
     return Check("older_loss", percent, limits.older_percent, percent <= limits.older_percent, detail)
+
+
+def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Sequence[int]) -> tuple[Source, Source]:
+    """What both say at some cutoffs."""
+    before = champion.tracking if same_networks(candidate, champion) else None
+    own, other = {}, {}
+    for cutoff in cutoffs:
+        said = issue(candidate, panel, cutoff, before=before)
+        own[cutoff] = said.forecast
+        other[cutoff] = said.before or predict(champion, panel, cutoff)
+    return (lambda _, cutoff: own[cutoff]), (lambda _, cutoff: other[cutoff])
 
 
 def _picked(panel: Panel, newest: int) -> Panel:

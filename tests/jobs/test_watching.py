@@ -171,7 +171,7 @@ async def test_broken_updates_are_kept_as_challengers_and_change_nothing_that_is
     async def offered(candidate: Forecaster, job_id: UUID) -> list[str]:
         checks = [
             *checks_now(
-                answered(candidate, champion, champion, panel, newest),
+                answered(candidate, champion, panel, newest),
                 replayed(candidate, champion, panel, newest),
                 np.nanmax(panel.quantity_ST, axis=1),
                 Limits(),

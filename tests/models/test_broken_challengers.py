@@ -76,7 +76,7 @@ class Line:
     def refused_by(self, candidate: Forecaster, *, panel: Panel | None = None) -> list[str]:
         """The names of the checks that the candidate fails; it is refused when there is one."""
         seen, limits = panel or self.panel, Limits()
-        said = answered(candidate, self.champion, self.champion, seen, NEWEST)
+        said = answered(candidate, self.champion, seen, NEWEST)
         metrics = replayed(candidate, self.champion, seen, NEWEST)
         checks = [
             *checks_now(said, metrics, most(seen), limits),
@@ -160,7 +160,7 @@ def test_days_that_cannot_be_true(line: Line, share: float) -> None:
 
 
 def test_quantiles_that_were_swapped(line: Line) -> None:
-    said = answered(line.honest, line.champion, line.champion, PANEL, NEWEST)
+    said = answered(line.honest, line.champion, PANEL, NEWEST)
     forecast = said.experts.forecast
     swapped = replace(forecast, quantiles_SHQ=forecast.quantiles_SHQ[..., ::-1])
     answer = replace(said, experts=replace(said.experts, forecast=swapped))
@@ -174,7 +174,7 @@ def test_a_scale_off_by_ten(line: Line, factor: float) -> None:
     assert candidate.lineage is not None
     changed([candidate.lineage.members[0].network], "head", factor)
     assert {"older_loss", "weights_near"} <= set(line.refused_by(candidate))
-    said = answered(line.honest, line.champion, line.champion, PANEL, NEWEST)
+    said = answered(line.honest, line.champion, PANEL, NEWEST)
     forecast = said.experts.forecast
     scaled = replace(forecast, mean_SH=forecast.mean_SH * factor, quantiles_SHQ=forecast.quantiles_SHQ * factor)
     checks = checks_now(
@@ -212,7 +212,7 @@ def test_a_champion_that_says_no_numbers_has_to_go_back_and_a_sound_one_has_not(
     broken = copy.deepcopy(line.champion)
     assert broken.lineage is not None
     next(broken.lineage.members[0].network.parameters()).data.view(-1)[0] = torch.nan
-    said = answered(line.honest, line.champion, line.champion, PANEL, NEWEST)
+    said = answered(line.honest, line.champion, PANEL, NEWEST)
     assert live_broken(said, most(PANEL), Limits()) is None
     said = replace(said, champion=predict(broken, PANEL, NEWEST))
     assert str(live_broken(said, most(PANEL), Limits())).startswith("finite: 40 series")

@@ -67,7 +67,7 @@ def test_the_head_is_never_changed(head: Forecaster) -> None:
 
 def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster) -> None:
     candidate = updated(head)
-    said = answered(candidate, head, head, PANEL, NEWEST)
+    said = answered(candidate, head, PANEL, NEWEST)
     for found, alone in (
         (said.experts.forecast, candidate),
         (said.champion, head),
@@ -80,10 +80,10 @@ def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster) -> None
 
 def test_a_second_thread_changes_nothing(head: Forecaster) -> None:
     candidate = updated(head)
-    alone = answered(candidate, head, head, PANEL, NEWEST)
+    alone = answered(candidate, head, PANEL, NEWEST)
     torch.set_num_threads(2)
     try:
-        beside = answered(candidate, head, head, PANEL, NEWEST)
+        beside = answered(candidate, head, PANEL, NEWEST)
     finally:
         torch.set_num_threads(1)
     np.testing.assert_allclose(beside.frozen.quantiles_SHQ, alone.frozen.quantiles_SHQ, rtol=1e-5, atol=1e-4)
@@ -92,14 +92,14 @@ def test_a_second_thread_changes_nothing(head: Forecaster) -> None:
 
 def test_the_first_update_is_judged_beside_the_champion_as_it_was_trained(champion: Forecaster) -> None:
     candidate = advanced(champion, PANEL, [], [], speeds=Speeds())
-    said = answered(candidate, champion, champion, PANEL, NEWEST)
+    said = answered(candidate, champion, PANEL, NEWEST)
     np.testing.assert_array_equal(said.champion.quantiles_SHQ, predict(champion, PANEL, NEWEST).quantiles_SHQ)
     np.testing.assert_array_equal(said.champion.quantiles_SHQ, said.frozen.quantiles_SHQ)
 
 
 def test_an_honest_update_passes_the_checks_of_the_day(head: Forecaster) -> None:
     candidate = updated(head)
-    said = answered(candidate, head, head, PANEL, NEWEST)
+    said = answered(candidate, head, PANEL, NEWEST)
     metrics = replayed(candidate, head, PANEL, NEWEST)
     assert metrics["windows"] == [str(PANEL.start + np.timedelta64(NEWEST - 7 * week, "D")) for week in (4, 3, 2, 1)]
     maximum_S = np.nanmax(PANEL.quantity_ST[:, : NEWEST + 1], axis=1)

@@ -1,0 +1,121 @@
+"""The days that came in, as an update goes through them: what was said of each is read, scored, and handed on to learn from.
+
+One day is held at a time: what was said of a single day of many series takes a hundred megabytes.
+
+Shapes: S series, J days ahead, Q quantile levels, W mean and scored levels, C sources, K stretches, X sums, N segments.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.accuracy.store import SaidOfDay, said_of_day, stage_series_scores
+from app.accuracy.sums import SOURCES
+from app.database.engine import Database, begun
+from app.jobs.task import Errand
+from app.jobs.update_reading import UpdateReading, row_index
+from models.forecaster import Forecaster
+from models.online.scoring import naive_of_day, sums_of_day
+from models.online.stream import scales
+from models.online.tracking import Matured
+from models.panel import Floats, Panel
+from models.parallel import Hands
+from models.segments import SEGMENTS, bucket_names, segments
+from models.training_config import LEVELS
+from models.validation import in_stock
+from models.windows import MEMORY, Index, take_days
+
+LINEAGE = "lineage"
+
+
+class DaysThatCame:
+    """What an update does with each day. `rows`: of each day that was scored, its rows of the table `scores`."""
+
+    def __init__(self, errand: Errand, reading: UpdateReading, head: Forecaster, panel: Panel, hands: Hands) -> None:
+        self._errand, self._reading, self._panel, self._hands = errand, reading, panel, hands
+        self._learnable_ST = in_stock(head, panel)
+        self._horizon = head.horizon
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+
+    def learnable(self, days: Iterable[date]) -> Iterator[Matured]:
+        """The days as the tracking learns from them, each scored on the way where it was not before."""
+        for day in days:
+            yield self._matured(day, self._said(day))
+
+    def score_the_rest(self) -> None:
+        """Score the days that were not learned from."""
+        for day in self._reading.to_score:
+            if str(day) not in self.rows:
+                self._said(day)
+
+    def _said(self, day: date) -> SaidOfDay | None:
+        """What was said of a day; scored, if that is still to be done."""
+        ids, ours = self._reading.data.series_ids, self._reading.line.jobs
+
+        async def read(database: Database) -> SaidOfDay | None:
+            async with database.snapshot() as connection:
+                return await said_of_day(await begun(connection), day, ids, ours=ours)
+
+        said = self._errand.run(read)
+        if said is not None and day in self._reading.to_score and str(day) not in self.rows:
+            self._score(said)
+        return said
+
+    def _score(self, said: SaidOfDay) -> None:
+        """Sums of all that was said of a day: of single series into the database, of all together kept for the parent."""
+        index, panel = row_index(self._reading.data, said.day), self._panel
+        scale_S, series = scales(panel, index - 1), panel.series
+        parts = self._hands.by_parts(series, lambda rows: _sums(said, panel, index, scale_S[rows], rows))
+        sums_SCKX = np.concatenate([part.result() for part in parts])
+        self.rows[str(said.day)] = _rows(sums_SCKX, segments(panel, index - 1), bucket_names(said.horizon))
+        job_id, ids = UUID(self._errand.task["job_id"]), self._reading.data.series_ids
+
+        async def stage(database: Database) -> None:
+            async with database.transaction() as connection:
+                kept = sums_SCKX[:, : len(SOURCES)]
+                await stage_series_scores(connection, job_id, said.day, ids, kept)
+
+        self._errand.run(stage)
+
+    def _matured(self, day: date, said: SaidOfDay | None) -> Matured:
+        """A day as the tracking learns from it: what the lineage's own experts had said of it."""
+        index, series = row_index(self._reading.data, day), self._panel.series
+        unsaid_SJQ = np.full((series, 1, len(LEVELS)), np.nan, np.float32)
+        return Matured(
+            np.datetime64(day),
+            self._learnable_ST[:, index],
+            scales(self._panel, index - 1),
+            unsaid_SJQ if said is None else said.trained_expert_SJQ[:, : self._horizon],
+            unsaid_SJQ if said is None else said.lineage_expert_SJQ[:, : self._horizon],
+        )
+
+
+def _sums(said: SaidOfDay, panel: Panel, index: int, scale_S: Floats, rows: Index) -> Floats:
+    """A day of some series beside what was said of it, (S, C, K, X): by SOURCES, then by the lineage.
+
+    The seasonal naive is scored on the days and series of which callers read something.
+    """
+    y_S = panel.quantity_ST[rows, index]
+    live_SJW = said.live_SJW[rows]
+    first_S = np.full(len(rows), index - MEMORY, np.int64)
+    mean_SJ, quantiles_SJQ = naive_of_day(take_days(panel.quantity_ST, rows, first_S, MEMORY), said.horizon)
+    mean_SJ = np.where(np.isfinite(live_SJW[..., 0]), mean_SJ, np.float32(np.nan))
+    answers = [(one[..., 0], one[..., 1:]) for one in (live_SJW, said.frozen_SJW[rows], said.lineage_SJW[rows])]
+    pairs = [*answers[:2], (mean_SJ, quantiles_SJQ), answers[2]]
+    return np.stack([sums_of_day(y_S, mean, quantiles, scale_S) for mean, quantiles in pairs], axis=1)
+
+
+def _rows(sums_SCKX: Floats, segment_S: NDArray[np.int64], stretches: list[str]) -> list[dict[str, Any]]:
+    """Rows of `scores`: of all series of each segment, with something in them."""
+    rows = []
+    for at, source in enumerate((*SOURCES, LINEAGE)):
+        for number, segment in enumerate(SEGMENTS):
+            total_KX = sums_SCKX[segment_S == number, at].sum(axis=0, dtype=np.float64)
+            for stretch, total_X in zip(stretches, total_KX, strict=True):
+                if total_X[0] > 0:
+                    rows.append({"source": source, "segment": segment, "stretch": stretch, "sums": total_X.tolist()})
+    return rows
