@@ -23,6 +23,7 @@ from app.telemetry import configure_logging
 from tests.support import client_of, on_database, run_sql
 
 configure_logging("warning", human=False)
+os.environ.setdefault("SHELFCAST_READY_CHILD", "false")  # a process for a job that most workers here never get
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,10 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def main() -> None:
-    task = orjson.loads(first_line(0))
+    given = first_line(0)
+    if not given:
+        return  # its parent ended before it had a task for it
+    task = orjson.loads(given)
     live_with(task["parent"])
     os.nice(NICENESS)
     Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)

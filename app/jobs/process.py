@@ -1,7 +1,8 @@
 """The parent's end of a training child: started, listened to, killed. What the child does is in child.py.
 
 Both ends talk in lines of JSON: the task goes down the child's stdin, which then stays open so that the child sees its parent
-die; progress, trials that have ended and one last word come up its stdout.
+die; progress, trials that have ended and one last word come up its stdout. A child that was started ahead of its task waits for
+it with everything imported.
 """
 
 import asyncio
@@ -18,6 +19,44 @@ from app.jobs.queue import News
 LONGEST_LINE = 16 * 2**20
 
 
+async def new_process() -> asyncio.subprocess.Process:
+    """A child's process, which waits for its task."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "app.jobs.child",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        limit=LONGEST_LINE,
+    )
+
+
+class ReadyChild:
+    """The process that a worker keeps ready for its next job, if it keeps any."""
+
+    def __init__(self, *, kept: bool) -> None:
+        self._kept = kept
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def prepare(self) -> None:
+        """Start it, where it is kept and there is none that lives."""
+        if self._kept and (self._process is None or self._process.returncode is not None):
+            self._process = await new_process()
+
+    def taken(self) -> asyncio.subprocess.Process | None:
+        """It, for a job: from then on it is that job's."""
+        process, self._process = self._process, None
+        return process
+
+    async def end(self) -> None:
+        """End it, as a worker that stops does."""
+        process = self.taken()
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 class Child:
     """A running child process, in a session of its own so that a Ctrl-C reaches only its parent."""
 
@@ -30,16 +69,9 @@ class Child:
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, task: dict[str, Any]) -> "Child":
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "app.jobs.child",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            limit=LONGEST_LINE,
-        )
+    async def start(cls, task: dict[str, Any], waiting: asyncio.subprocess.Process | None = None) -> "Child":
+        """A child that works on a task: the one that waits for it, if there is one and it lives, or a new one."""
+        process = waiting if waiting is not None and waiting.returncode is None else await new_process()
         child = cls(process)
         assert process.stdin is not None
         try:

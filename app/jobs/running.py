@@ -71,10 +71,11 @@ class RunningJob:
         self._lease_ends = claimed + settings.lease_seconds
         self._log = log.bind(job=str(ours.id), kind=ours.kind, attempt=ours.attempt)
 
-    async def run(self, task: dict[str, Any]) -> None:
-        """Run the child to its end and write what came of it. Returns when the job is no longer ours."""
+    async def run(self, task: dict[str, Any], waiting: asyncio.subprocess.Process | None = None) -> None:
+        """Run the child (the one that waits, if it is given) to its end and write what came of it. Returns when the job is no
+        longer ours."""
         self._log.info("job_started")
-        child = await Child.start(task)
+        child = await Child.start(task, waiting)
         try:
             outcome = await self._outcome(child)
         finally:

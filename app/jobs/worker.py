@@ -21,6 +21,7 @@ from app.database.engine import Database
 from app.errors import Problem
 from app.jobs import queue, upkeep
 from app.jobs.listening import listen
+from app.jobs.process import ReadyChild
 from app.jobs.running import RunningJob
 from app.jobs.schedules.running import run_due
 from app.telemetry import configure_logging
@@ -61,6 +62,7 @@ class Worker:
         self._stop = stop
         self._woken = asyncio.Event()
         self._running: RunningJob | None = None
+        self._ready = ReadyChild(kept=settings.ready_child)
 
     async def run(self) -> None:
         log.info("worker_started", worker=self.name)
@@ -80,6 +82,7 @@ class Worker:
             for task in beside:
                 task.cancel()
             await asyncio.wait(beside, timeout=SHUTDOWN_SECONDS)
+            await self._ready.end()
             await self._leave()
             log.info("worker_stopped", worker=self.name)
 
@@ -114,7 +117,7 @@ class Worker:
             return False
         self._running = RunningJob(ours, self._database, settings, claimed=claimed, stop=self._stop)
         try:
-            await self._running.run(self._task(ours))
+            await self._running.run(self._task(ours), self._ready.taken())
         finally:
             self._running = None
         return True
@@ -136,6 +139,7 @@ class Worker:
 
     async def _pause(self) -> None:
         """Until the next look at the queue, or until somebody announces a job, or until the worker stops."""
+        await self._ready.prepare()
         waits = [asyncio.create_task(self._woken.wait()), asyncio.create_task(self._stop.wait())]
         try:
             await asyncio.wait(waits, timeout=self._settings.poll_seconds, return_when=asyncio.FIRST_COMPLETED)
