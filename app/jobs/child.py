@@ -240,10 +240,16 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
 
 
 def _findings(task: dict[str, Any], made: Updated) -> bytes | None:
-    """What cleaning found in the sales that an update's networks learned from: its own, or its parent's where they did not."""
+    """What cleaning found in the sales that an update's networks learned from: its own, or its parent's where they did not, None
+    where those are damaged: a lost report is no reason to learn nothing."""
     if made.findings is not None:
         return parquet_of(made.findings, made.reading.data)
-    return load_findings(task["artifacts"], made.reading.line.head.sha256)
+    head = made.reading.line.head
+    try:
+        return load_findings(task["artifacts"], head.sha256)
+    except ArtifactDamaged as damage:
+        log.warning("findings_lost", version=head.version, detail=damage.detail)
+        return None
 
 
 def reporter(tell: Tell) -> Report:
