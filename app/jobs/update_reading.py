@@ -139,14 +139,21 @@ async def _panel(
 
 
 async def _corrected(driver: asyncpg.Connection, line: Line) -> list[date]:
-    """Days that the head has learned from and that posts have touched since: the newest of them, oldest first."""
+    """Days that the head has learned from and that were touched since it read its sales, by posts or by decisions about the
+    quarantine: the newest of them, oldest first."""
     first = line.learned_until - timedelta(days=REMEMBERED_DAYS - 1)
     rows = await driver.fetch(
         """
-        SELECT DISTINCT day::date AS day FROM posts p CROSS JOIN LATERAL generate_series(
-            greatest(p.first_day, $1::date), least(p.last_day, $2::date), interval '1 day') AS day
-        WHERE p.created_at > (SELECT created_at FROM versions WHERE version = $3)
-        AND p.first_day <= $2 AND p.last_day >= $1 ORDER BY day DESC LIMIT $4""",
+        WITH head AS (  -- its job began before it read, and sales may have come while it worked
+            SELECT coalesce(j.started_at, v.created_at) AS read_at
+            FROM versions v LEFT JOIN jobs j ON j.id = v.job_id WHERE v.version = $3),
+        touched AS (
+            SELECT p.first_day, p.last_day FROM posts p, head WHERE p.created_at > head.read_at
+            UNION
+            SELECT q.day, q.day FROM quarantine q, head WHERE q.decided_at > head.read_at)
+        SELECT DISTINCT day::date AS day FROM touched t CROSS JOIN LATERAL generate_series(
+            greatest(t.first_day, $1::date), least(t.last_day, $2::date), interval '1 day') AS day
+        WHERE t.first_day <= $2 AND t.last_day >= $1 ORDER BY day DESC LIMIT $4""",
         first,
         line.learned_until,
         line.head.version,
