@@ -220,7 +220,10 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
         parent=line.head.version,
         horizon=made.forecaster.horizon,
         context_length=made.forecaster.context_length,
-        trained_on=TrainedOn(made.reading.newest, data.rows, data.panel.series, data.panel.fingerprint()),
+        # A day that was learned may have been taken back since: it is not learned from anew, but as one that was corrected.
+        trained_on=TrainedOn(
+            max(made.reading.newest, line.learned_until), data.rows, data.panel.series, data.panel.fingerprint()
+        ),
         config=made.forecaster.describe(),
         metrics=made.metrics,
         artifact=save(task["artifacts"], weights, description, job_id=job_id, findings=_findings(task, made)),

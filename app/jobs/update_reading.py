@@ -82,7 +82,7 @@ async def read_update(database: Database, *, fine_tune: bool | None, horizon: in
         until = await scored_until(driver)
         to_score = _days(max(first_scored, (until or date.min) + timedelta(days=1)) if until else first_scored, newest)
         to_learn = _days(line.learned_until + timedelta(days=1), newest)
-        again = await _corrected(driver, line)
+        again = await _corrected(driver, line, newest)
         needed = {*to_score, *to_learn[-SCORED_AT_MOST:], *again}
         said = await _said(driver, data, sorted(needed))
         return UpdateReading(
@@ -138,10 +138,11 @@ async def _panel(
     return await read_panel(connection, since=since)
 
 
-async def _corrected(driver: asyncpg.Connection, line: Line) -> list[date]:
+async def _corrected(driver: asyncpg.Connection, line: Line, newest: date) -> list[date]:
     """Days that the head has learned from and that were touched since it read its sales, by posts or by decisions about the
-    quarantine: the newest of them, oldest first."""
+    quarantine: the newest of them, oldest first. A day after `newest` was taken back, and is learned again when it comes."""
     first = line.learned_until - timedelta(days=REMEMBERED_DAYS - 1)
+    last = min(line.learned_until, newest)
     rows = await driver.fetch(
         """
         WITH head AS (  -- its job began before it read, and sales may have come while it worked
@@ -155,7 +156,7 @@ async def _corrected(driver: asyncpg.Connection, line: Line) -> list[date]:
             greatest(t.first_day, $1::date), least(t.last_day, $2::date), interval '1 day') AS day
         WHERE t.first_day <= $2 AND t.last_day >= $1 ORDER BY day DESC LIMIT $4""",
         first,
-        line.learned_until,
+        last,
         line.head.version,
         AGAIN_AT_MOST,
     )
