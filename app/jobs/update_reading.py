@@ -6,6 +6,7 @@ itself. So a lineage that was refused lives on in the shadow, and after a roll-b
 Shapes: S series, J days ahead, Q quantile levels, W mean and scored levels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -67,11 +68,16 @@ class UpdateReading:
     record: dict[date, dict[tuple[str, str, str], list[float]]]
 
 
-async def read_update(database: Database, *, fine_tune: bool | None, horizon: int = 28) -> UpdateReading | None:
-    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need."""
+async def read_update(
+    database: Database, *, fine_tune: bool | None, without: Sequence[int] = ()
+) -> UpdateReading | None:
+    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need.
+
+    `without`: versions that cannot be loaded, so that the lineage goes on from the newest one before them.
+    """
     async with database.snapshot() as connection:
         driver = await begun(connection)
-        line = await _line(driver)
+        line = await _line(driver, without)
         if line is None:
             return None
         data = await _panel(connection, driver, line, fine_tune=fine_tune)
@@ -96,8 +102,9 @@ async def read_update(database: Database, *, fine_tune: bool | None, horizon: in
         )
 
 
-async def _line(driver: asyncpg.Connection) -> Line | None:
-    rows = await driver.fetch("""
+async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | None:
+    rows = await driver.fetch(
+        """
         WITH RECURSIVE promoted AS (
             SELECT a.version, max(p.promoted_at) AS promoted_at
             FROM aliases a JOIN promotions p USING (version) WHERE a.alias = 'champion' GROUP BY a.version),
@@ -105,14 +112,17 @@ async def _line(driver: asyncpg.Connection) -> Line | None:
             SELECT v.version FROM versions v JOIN promoted USING (version)
             UNION ALL
             SELECT v.version FROM versions v JOIN down ON v.parent = down.version CROSS JOIN promoted p
-            WHERE v.kind = 'update' AND v.created_at > p.promoted_at AND v.artifact_removed_at IS NULL),
+            WHERE v.kind = 'update' AND v.created_at > p.promoted_at AND v.artifact_removed_at IS NULL
+            AND v.version <> ALL($1::int[])),
         up AS (
             SELECT v.* FROM versions v WHERE v.version = (SELECT max(version) FROM down)
             UNION ALL
             SELECT v.* FROM versions v JOIN up ON v.version = up.parent)
         SELECT up.version, up.kind, up.job_id, up.artifact_sha256, up.trained_on ->> 'cutoff' AS cutoff,
                up.config #>> '{lineage,trained_until}' AS fine_tuned, p.version AS champion, c.artifact_sha256 AS champion_sha256
-        FROM up CROSS JOIN promoted p JOIN versions c ON c.version = p.version ORDER BY up.version DESC""")
+        FROM up CROSS JOIN promoted p JOIN versions c ON c.version = p.version ORDER BY up.version DESC""",
+        list(without),
+    )
     if not rows:
         return None
     head, root = rows[0], rows[-1]

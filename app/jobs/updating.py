@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import structlog
 
 from app.accuracy.blocks import Answers, blocks_of
 from app.accuracy.store import stage, stage_series_scores
@@ -21,6 +22,7 @@ from app.database.engine import Database
 from app.errors import Problem
 from app.jobs.task import panel_for
 from app.jobs.update_reading import SaidBefore, UpdateReading, read_update, row_index, unsaid
+from app.registry.artifacts import ArtifactDamaged
 from app.registry.serving import load_forecaster
 from models.cleaning import Findings
 from models.evaluation import SCORED_LEVELS
@@ -52,6 +54,8 @@ from models.training_config import LEVELS
 from models.validation import in_stock
 from models.windows import MEMORY, take_days
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class Updated:
@@ -73,8 +77,7 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     """Do all of it. Raises NothingNew, NotEnoughHistory or Problem."""
     request = task["request"]
     fine_tune = request.get("fine_tune") if task["speeds"]["fine_tuning"] else False
-    reading = asyncio.run(_read(task, fine_tune))
-    head = load_forecaster(task["artifacts"], reading.line.head.sha256, placement.device)
+    reading, head, passed_by = _begun(task, fine_tune, placement)
     same = reading.line.champion.version == reading.line.head.version
     champion = head if same else load_forecaster(task["artifacts"], reading.line.champion.sha256, placement.device)
     panel = panel_for(head, reading.data.panel)
@@ -89,7 +92,8 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     if not reading.came and not tunes and not _changes(head, again):
         if not scores:
             raise NothingNew(
-                f"No sales after {reading.line.learned_until}, the last day this version has learned from."
+                f"No sales after {reading.line.learned_until}, the last day that version {reading.line.head.version} has "
+                "learned from."
             )
         staged = asyncio.run(_stage(task, reading, None, scores))
         return Updated(reading, None, {}, None, staged, rows)
@@ -117,7 +121,7 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     told = verdict(checks, days=record.days)
     plain = {
         "accepted": told.accepted,
-        "sentence": told.sentence,
+        "sentence": told.sentence + passed_by,
         "checks": [check.as_dict() for check in told.checks],
         "days": told.days,
     }
@@ -125,10 +129,31 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     return Updated(reading, candidate, metrics, plain, staged, rows, findings, broken)
 
 
-async def _read(task: dict[str, Any], fine_tune: bool | None) -> UpdateReading:
+def _begun(task: dict[str, Any], fine_tune: bool | None, placement: Placement) -> tuple[UpdateReading, Forecaster, str]:
+    """What is read, the head of the lineage, and a sentence about versions that were passed by: a head that is damaged gives way
+    to the version before it. Raises ArtifactDamaged for a champion."""
+    damaged: dict[int, str] = {}
+    while True:
+        reading = asyncio.run(_read(task, fine_tune, list(damaged)))
+        line = reading.line
+        try:
+            head = load_forecaster(task["artifacts"], line.head.sha256, placement.device)
+        except ArtifactDamaged as damage:
+            if line.head.version == line.champion.version:
+                raise
+            log.warning("head_passed_by", version=line.head.version, detail=damage.detail)
+            damaged[line.head.version] = damage.detail
+            continue
+        told = [
+            f" It began at version {line.head.version}, since version {n} is lost: {why}" for n, why in damaged.items()
+        ]
+        return reading, head, "".join(told)
+
+
+async def _read(task: dict[str, Any], fine_tune: bool | None, without: Sequence[int]) -> UpdateReading:
     database = Database(task["database_url"], pool_size=1)
     try:
-        reading = await read_update(database, fine_tune=fine_tune)
+        reading = await read_update(database, fine_tune=fine_tune, without=without)
     finally:
         await database.close()
     if reading is None:
