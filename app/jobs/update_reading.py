@@ -158,13 +158,19 @@ async def _corrected(driver: asyncpg.Connection, line: Line, newest: date) -> li
         WITH head AS (  -- its job began before it read, and sales may have come while it worked
             SELECT coalesce(j.started_at, v.created_at) AS read_at
             FROM versions v LEFT JOIN jobs j ON j.id = v.job_id WHERE v.version = $3),
-        touched AS (
-            SELECT p.first_day, p.last_day FROM posts p, head WHERE p.created_at > head.read_at
+        later AS (
+            SELECT p.id, p.kind, p.series_ids, greatest(p.first_day, $1::date) AS first, least(p.last_day, $2::date) AS last
+            FROM posts p, head WHERE p.created_at > head.read_at AND p.first_day <= $2 AND p.last_day >= $1),
+        touched AS (  -- a post of yesterday with one row of last week spans days that it says nothing of
+            SELECT s.day FROM later CROSS JOIN LATERAL unnest(series_ids) AS series (id)
+            JOIN sales s ON s.series_id = series.id AND s.day BETWEEN first AND last AND s.post_id = later.id
+            WHERE kind = 'sales'
             UNION
-            SELECT q.day, q.day FROM quarantine q, head WHERE q.decided_at > head.read_at)
-        SELECT DISTINCT day::date AS day FROM touched t CROSS JOIN LATERAL generate_series(
-            greatest(t.first_day, $1::date), least(t.last_day, $2::date), interval '1 day') AS day
-        WHERE t.first_day <= $2 AND t.last_day >= $1 ORDER BY day DESC LIMIT $4""",
+            SELECT day::date FROM later CROSS JOIN LATERAL generate_series(first, last, interval '1 day') AS day
+            WHERE kind <> 'sales'
+            UNION
+            SELECT q.day FROM quarantine q, head WHERE q.decided_at > head.read_at AND q.day BETWEEN $1 AND $2)
+        SELECT day FROM touched ORDER BY day DESC LIMIT $4""",
         first,
         last,
         line.head.version,

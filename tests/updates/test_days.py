@@ -59,6 +59,18 @@ async def test_a_newest_day_that_was_taken_back_is_learned_again_when_it_comes(s
     days = [NEWEST + 1, NEWEST + 2]
     assert state.learned_SD[:, -2:].tolist() == [[sold(name, day) for day in days] for name in NAMES]
     assert state.again_SD[:, -2:].tolist() == [[True, False]] * len(NAMES)
+    await a_correction_of_a_day_long_ago_is_found_beside_the_newest_day(shop)
+
+
+async def a_correction_of_a_day_long_ago_is_found_beside_the_newest_day(shop: Shop) -> None:
+    """One post of both: the days between them are not touched, and leave room for it."""
+    await shop.post(range(NEWEST + 3, NEWEST + 11))
+    assert await shop.updated() == 6
+    await shop.post([NEWEST + 11], also={(NAMES[1], NEWEST + 2): 5.0})
+    assert await shop.updated() == 7
+    state = await shop.state(7)
+    assert (state.learned_SD[1, -10], state.again_SD[1, -10]) == (5.0, True)
+    assert state.again_SD[:, -9:].sum() == 0
 
 
 async def test_lost_and_unwritten_artifacts_stop_no_forecast_and_updates_go_on_from_what_is_left(shop: Shop) -> None:

@@ -64,8 +64,15 @@ class Shop:
     database: Database
     database_url: str
 
-    async def post(self, days: Iterable[int], names: Iterable[Name] = NAMES, *, quantity: float | None = None) -> int:
-        """Post sales of these days, those of `sold` unless told otherwise; the post's id."""
+    async def post(
+        self,
+        days: Iterable[int],
+        names: Iterable[Name] = NAMES,
+        *,
+        quantity: float | None = None,
+        also: dict[tuple[Name, int], float] | None = None,
+    ) -> int:
+        """Post sales of these days, those of `sold` unless told otherwise, and `also` what a series sold on a day; its id."""
         rows = [
             {
                 "sku": name[0],
@@ -76,6 +83,8 @@ class Shop:
             for name in names
             for day in days
         ]
+        for (name, day), other in (also or {}).items():
+            rows.append({"sku": name[0], "location": name[1], "date": str(day_of(day)), "quantity": other})
         answer = await self.client.post("/v1/sales", json={"sales": rows})
         assert answer.status_code == 200, answer.text
         return int(answer.json()["post_id"])
@@ -142,6 +151,7 @@ class Shop:
             return bool(await self.rows(f"SELECT EXISTS ({query})", table) == [True])
 
         async with self.database.transaction() as connection:
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             await connection.execute(text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
             yield waits
 
