@@ -99,7 +99,7 @@ async def key_with(database: Database) -> Callable[..., Awaitable[str]]:
     return make
 
 
-SLOW_FIRST = ("serve", "accuracy", "jobs", "docs", "cli", "models")
+SLOW_FIRST = ("serve", "accuracy", "updates", "jobs", "docs", "cli", "models")
 """Folders whose tests start processes or train: begun last, one of them would keep a single worker busy at the end."""
 
 

@@ -223,7 +223,10 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
         parent=line.head.version,
         horizon=made.forecaster.horizon,
         context_length=made.forecaster.context_length,
-        trained_on=TrainedOn(made.reading.newest, data.rows, data.panel.series, data.panel.fingerprint()),
+        # A day that was learned may have been taken back since: it is not learned from anew, but as one that was corrected.
+        trained_on=TrainedOn(
+            max(made.reading.newest, line.learned_until), data.rows, data.panel.series, data.panel.fingerprint()
+        ),
         config=made.forecaster.describe(),
         metrics=made.metrics,
         artifact=save(task["artifacts"], weights, description, job_id=job_id, findings=_findings(task, made)),
@@ -243,10 +246,16 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
 
 
 def _findings(task: dict[str, Any], made: Updated) -> bytes | None:
-    """What cleaning found in the sales that an update's networks learned from: its own, or its parent's where they did not."""
+    """What cleaning found in the sales that an update's networks learned from: its own, or its parent's where they did not, None
+    where those are damaged: a lost report is no reason to learn nothing."""
     if made.findings is not None:
         return parquet_of(made.findings, made.reading.data)
-    return load_findings(task["artifacts"], made.reading.line.head.sha256)
+    head = made.reading.line.head
+    try:
+        return load_findings(task["artifacts"], head.sha256)
+    except ArtifactDamaged as damage:
+        log.warning("findings_lost", version=head.version, detail=damage.detail)
+        return None
 
 
 def reporter(tell: Tell) -> Report:

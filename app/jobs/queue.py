@@ -17,6 +17,8 @@ from app.errors import Problem, problem_body
 
 CHANNEL = "shelfcast_jobs"
 """NOTIFY on this channel wakes workers: the payload is a job's id. Polling is the guarantee."""
+_CLAIMING = 7_306_203
+"""Advisory lock of claims, held to the end of the transaction: who looks for a running update sees the claim before."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,18 @@ _RETRIED = f"""
 
 
 async def claim(connection: AsyncConnection, worker: str, *, lease_seconds: float) -> Claim | None:
-    """Take the job that has waited longest, if there is one. Two workers never take the same."""
+    """Take the job that has waited longest, if there is one. Two workers never take the same.
+
+    An update waits while another one runs: both would learn the same days from the same version.
+    """
     token = f"{worker}:{secrets.token_hex(4)}"
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CLAIMING})
     row = (
         await connection.execute(
             text("""
             WITH next AS (
-                SELECT id FROM jobs WHERE status = 'queued' AND run_after <= clock_timestamp()
+                SELECT id FROM jobs WHERE status = 'queued' AND run_after <= clock_timestamp() AND (kind <> 'update'
+                    OR NOT EXISTS (SELECT FROM jobs other WHERE other.kind = 'update' AND other.status = 'running'))
                 ORDER BY run_after, created_at LIMIT 1 FOR UPDATE SKIP LOCKED)
             UPDATE jobs SET status = 'running', attempt = attempt + 1, worker = :token,
                 lease_expires_at = clock_timestamp() + make_interval(secs => :lease),

@@ -25,7 +25,7 @@ from app.jobs import queue
 from app.jobs.process import Child
 from app.jobs.publication import publish
 from app.jobs.queue import Claim
-from app.registry.promotions import champion
+from app.registry.promotions import champion, lock_registry
 from app.registry.watching import Watch, roll_back_if_worse
 
 log = structlog.get_logger()
@@ -230,24 +230,31 @@ class RunningJob:
         assert outcome.word is not None
         if outcome.kind == "backtested":
             return await queue.succeed(connection, self.ours, {"version": None, **outcome.word["result"]})
-        rolled_back = await self._watched(connection, outcome.word) if self.ours.kind == "update" else None
+        same = await self._same_champion(connection, outcome.word)
+        rolled_back = None
+        if self.ours.kind == "update":
+            rolled_back = await self._watched(connection, outcome.word, same=same)
         if outcome.kind in ("nothing_new", "scored"):
             told = " ".join(filter(None, (outcome.word["detail"], rolled_back)))
             return await queue.succeed(connection, self.ours, {"version": None, "outcome": told})
         published = await publish(connection, self.ours, outcome.word["candidate"])
-        if outcome.word.get("issuance") and rolled_back is None:  # else callers never read what was said there
+        if outcome.word.get("issuance") and same and rolled_back is None:  # else callers never read what was said there
             await self._record(connection, outcome.word["issuance"], published["version"])
         found = {name: outcome.word[name] for name in ("tuning", "compressed")}
         return await queue.succeed(connection, self.ours, published | found)
 
-    async def _watched(self, connection: AsyncConnection, word: dict[str, Any]) -> str | None:
+    async def _same_champion(self, connection: AsyncConnection, word: dict[str, Any]) -> bool:
+        """Whether the champion is still the one that an update was judged against. It stays so until the transaction ends."""
+        await lock_registry(connection)
+        return bool("candidate" in word and word["candidate"]["judged_against"] == await champion(connection))
+
+    async def _watched(self, connection: AsyncConnection, word: dict[str, Any], *, same: bool) -> str | None:
         """Let what an update scored count. A champion that has to go back does so before anything is published: the update came
         of it, and is then kept as challenger. The reason, None where the champion stays."""
         await record_scores(connection, self.ours.id, word.get("scores", {}))
         settings = self._settings
-        watch = Watch(
-            settings.rollback_percent, settings.rollback_days, settings.artifacts_location, word.get("live_broken")
-        )
+        broken = word.get("live_broken") if same else None  # said of a champion that has left otherwise
+        watch = Watch(settings.rollback_percent, settings.rollback_days, settings.artifacts_location, broken)
         return await roll_back_if_worse(connection, watch)
 
     async def _record(self, connection: AsyncConnection, issued: dict[str, Any], version: int) -> None:

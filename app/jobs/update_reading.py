@@ -6,6 +6,7 @@ itself. So a lineage that was refused lives on in the shadow, and after a roll-b
 What was said of these days is read day by day (update_days.py): once published it does not change.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -58,11 +59,16 @@ class UpdateReading:
     record: dict[date, dict[tuple[str, str, str], list[float]]]
 
 
-async def read_update(database: Database, *, fine_tune: bool | None, horizon: int = 28) -> UpdateReading | None:
-    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need."""
+async def read_update(
+    database: Database, *, fine_tune: bool | None, without: Sequence[int] = ()
+) -> UpdateReading | None:
+    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need.
+
+    `without`: versions that cannot be loaded, so that the lineage goes on from the newest one before them.
+    """
     async with database.snapshot() as connection:
         driver = await begun(connection)
-        line = await _line(driver)
+        line = await _line(driver, without)
         if line is None:
             return None
         data = await _panel(connection, driver, line, fine_tune=fine_tune)
@@ -73,12 +79,13 @@ async def read_update(database: Database, *, fine_tune: bool | None, horizon: in
         until = await scored_until(driver)
         to_score = _days(first if until is None else max(first, until + timedelta(days=1)), newest)
         came = _days(max(first, line.learned_until + timedelta(days=1)), newest)
-        again = await _corrected(driver, line)
+        again = await _corrected(driver, line, newest)
         return UpdateReading(data, line, newest, came, again, to_score, await _record(driver, line))
 
 
-async def _line(driver: asyncpg.Connection) -> Line | None:
-    rows = await driver.fetch("""
+async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | None:
+    rows = await driver.fetch(
+        """
         WITH RECURSIVE promoted AS (
             SELECT a.version, max(p.promoted_at) AS promoted_at
             FROM aliases a JOIN promotions p USING (version) WHERE a.alias = 'champion' GROUP BY a.version),
@@ -86,14 +93,17 @@ async def _line(driver: asyncpg.Connection) -> Line | None:
             SELECT v.version FROM versions v JOIN promoted USING (version)
             UNION ALL
             SELECT v.version FROM versions v JOIN down ON v.parent = down.version CROSS JOIN promoted p
-            WHERE v.kind = 'update' AND v.created_at > p.promoted_at AND v.artifact_removed_at IS NULL),
+            WHERE v.kind = 'update' AND v.created_at > p.promoted_at AND v.artifact_removed_at IS NULL
+            AND v.version <> ALL($1::int[])),
         up AS (
             SELECT v.* FROM versions v WHERE v.version = (SELECT max(version) FROM down)
             UNION ALL
             SELECT v.* FROM versions v JOIN up ON v.version = up.parent)
         SELECT up.version, up.kind, up.job_id, up.artifact_sha256, up.trained_on ->> 'cutoff' AS cutoff,
                up.config #>> '{lineage,trained_until}' AS fine_tuned, p.version AS champion, c.artifact_sha256 AS champion_sha256
-        FROM up CROSS JOIN promoted p JOIN versions c ON c.version = p.version ORDER BY up.version DESC""")
+        FROM up CROSS JOIN promoted p JOIN versions c ON c.version = p.version ORDER BY up.version DESC""",
+        list(without),
+    )
     if not rows:
         return None
     head, root = rows[0], rows[-1]
@@ -119,17 +129,31 @@ async def _panel(
     return await read_panel(connection, since=since)
 
 
-async def _corrected(driver: asyncpg.Connection, line: Line) -> list[date]:
-    """Days that the head has learned from and that posts have touched since: the newest of them, oldest first."""
+async def _corrected(driver: asyncpg.Connection, line: Line, newest: date) -> list[date]:
+    """Days that the head has learned from and that were touched since it read its sales, by posts or by decisions about the
+    quarantine: the newest of them, oldest first. A day after `newest` was taken back, and is learned again when it comes."""
     first = line.learned_until - timedelta(days=REMEMBERED_DAYS - 1)
+    last = min(line.learned_until, newest)
     rows = await driver.fetch(
         """
-        SELECT DISTINCT day::date AS day FROM posts p CROSS JOIN LATERAL generate_series(
-            greatest(p.first_day, $1::date), least(p.last_day, $2::date), interval '1 day') AS day
-        WHERE p.created_at > (SELECT created_at FROM versions WHERE version = $3)
-        AND p.first_day <= $2 AND p.last_day >= $1 ORDER BY day DESC LIMIT $4""",
+        WITH head AS (  -- its job began before it read, and sales may have come while it worked
+            SELECT coalesce(j.started_at, v.created_at) AS read_at
+            FROM versions v LEFT JOIN jobs j ON j.id = v.job_id WHERE v.version = $3),
+        later AS (
+            SELECT p.id, p.kind, p.series_ids, greatest(p.first_day, $1::date) AS first, least(p.last_day, $2::date) AS last
+            FROM posts p, head WHERE p.created_at > head.read_at AND p.first_day <= $2 AND p.last_day >= $1),
+        touched AS (  -- a post of yesterday with one row of last week spans days that it says nothing of
+            SELECT s.day FROM later CROSS JOIN LATERAL unnest(series_ids) AS series (id)
+            JOIN sales s ON s.series_id = series.id AND s.day BETWEEN first AND last AND s.post_id = later.id
+            WHERE kind = 'sales'
+            UNION
+            SELECT day::date FROM later CROSS JOIN LATERAL generate_series(first, last, interval '1 day') AS day
+            WHERE kind <> 'sales'
+            UNION
+            SELECT q.day FROM quarantine q, head WHERE q.decided_at > head.read_at AND q.day BETWEEN $1 AND $2)
+        SELECT day FROM touched ORDER BY day DESC LIMIT $4""",
         first,
-        line.learned_until,
+        last,
         line.head.version,
         AGAIN_AT_MOST,
     )

@@ -7,10 +7,12 @@ Shapes: S series, H horizon, Q quantile levels, K stretches, N segments, X sums,
 
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import numpy as np
+import structlog
 
 from app.accuracy.blocks import Answers, blocks_of
 from app.accuracy.store import stage
@@ -19,6 +21,7 @@ from app.errors import Problem
 from app.jobs.task import Errand, panel_for
 from app.jobs.update_days import DaysThatCame
 from app.jobs.update_reading import UpdateReading, read_update, row_index
+from app.registry.artifacts import ArtifactDamaged
 from app.registry.serving import load_forecaster
 from models.cleaning import Findings
 from models.forecaster import Forecaster
@@ -48,6 +51,8 @@ from models.progress import Progress, Report
 from models.segments import SEGMENTS, bucket_names
 from models.windows import MEMORY, take_days
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class Updated:
@@ -74,6 +79,8 @@ class _Sides:
     panel: Panel
     head: Forecaster
     champion: Forecaster
+    passed_by: str
+    """A sentence about versions that were passed by, if there were any."""
 
     @property
     def newest(self) -> int:
@@ -106,15 +113,28 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
 
 
 def _sides(errand: Errand, placement: Placement) -> _Sides:
+    """A head of the lineage that is damaged gives way to the version before it. Raises ArtifactDamaged for a champion."""
     task = errand.task
-    reading = errand.run(lambda database: read_update(database, fine_tune=_asked(task)))
-    if reading is None:
-        raise errand.run(_nothing_to_update)
-    line = reading.line
-    head = load_forecaster(task["artifacts"], line.head.sha256, placement.device)
-    same = line.champion.version == line.head.version
-    champion = head if same else load_forecaster(task["artifacts"], line.champion.sha256, placement.device)
-    return _Sides(reading, panel_for(head, reading.data.panel), head, champion)
+    damaged: dict[int, str] = {}
+    while True:
+        reading = errand.run(partial(read_update, fine_tune=_asked(task), without=list(damaged)))
+        if reading is None:
+            raise errand.run(_nothing_to_update)
+        line = reading.line
+        try:
+            head = load_forecaster(task["artifacts"], line.head.sha256, placement.device)
+        except ArtifactDamaged as damage:
+            if line.head.version == line.champion.version:
+                raise
+            log.warning("head_passed_by", version=line.head.version, detail=damage.detail)
+            damaged[line.head.version] = damage.detail
+            continue
+        same = line.champion.version == line.head.version
+        champion = head if same else load_forecaster(task["artifacts"], line.champion.sha256, placement.device)
+        told = [
+            f" It began at version {line.head.version}, since version {n} is lost: {why}" for n, why in damaged.items()
+        ]
+        return _Sides(reading, panel_for(head, reading.data.panel), head, champion, "".join(told))
 
 
 async def _nothing_to_update(database: Database) -> Exception:
@@ -145,8 +165,9 @@ def _changes(head: Forecaster, again: list[Matured]) -> bool:
 def _only_scored(sides: _Sides, days: DaysThatCame) -> Updated:
     days.score_the_rest()
     if not days.rows:
-        until = sides.reading.line.learned_until
-        raise NothingNew(f"No sales after {until}, the last day this version has learned from.")
+        line = sides.reading.line
+        told = f"the last day that version {line.head.version} has learned from"
+        raise NothingNew(f"No sales after {line.learned_until}, {told}.")
     return Updated(sides.reading, None, {}, None, {}, days.rows)
 
 
@@ -186,7 +207,7 @@ def _judged(
     told = verdict(checks, days=record.days)
     plain = {
         "accepted": told.accepted,
-        "sentence": told.sentence,
+        "sentence": told.sentence + sides.passed_by,
         "checks": [check.as_dict() for check in told.checks],
         "days": told.days,
     }

@@ -17,9 +17,9 @@ from tests.support import until
 REQUEST = {"kind": "train", "model": "lstm", "max_seconds": 600}
 
 
-async def add(database: Database) -> UUID:
+async def add(database: Database, kind: str = "train") -> UUID:
     async with database.transaction() as connection:
-        return (await store.add_job(connection, REQUEST, key_id=None)).id
+        return (await store.add_job(connection, REQUEST | {"kind": kind}, key_id=None)).id
 
 
 async def claim(database: Database, *, lease: float = 30) -> Claim | None:
@@ -74,6 +74,27 @@ async def test_two_workers_at_once_never_get_the_same_job(database: Database) ->
     found = await asyncio.gather(*(claim(database) for _ in range(16)))
     taken = [ours.id for ours in found if ours is not None]
     assert len(taken) == 8 and set(taken) == jobs
+
+
+async def test_an_update_waits_while_another_one_runs_and_holds_no_other_job_up(database: Database) -> None:
+    first, second = [await add(database, "update") for _ in range(2)]
+    training = await add(database)
+    found = await asyncio.gather(*(claim(database) for _ in range(8)))
+    taken = {ours.id: ours for ours in found if ours is not None}
+    assert set(taken) == {first, training}
+    async with database.transaction() as connection:
+        assert await queue.succeed(connection, taken[first], {"version": None}) == "succeeded"
+    then = await claim(database)
+    assert then is not None and then.id == second
+
+
+async def test_an_update_whose_worker_was_lost_is_no_reason_to_wait(database: Database) -> None:
+    lost, waits = [await add(database, "update") for _ in range(2)]
+    assert await claim(database) is not None
+    await expire(database)
+    assert await take_over(database, retry=3600) == [(lost, "queued")]
+    then = await claim(database)
+    assert then is not None and then.id == waits
 
 
 async def test_a_job_is_not_begun_before_its_time(database: Database) -> None:

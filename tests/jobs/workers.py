@@ -197,6 +197,7 @@ async def publication_blocked(database: Database) -> AsyncIterator[Callable[[], 
             return bool(found.scalar_one())
 
     async with database.transaction() as connection:
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         await connection.execute(text("LOCK TABLE versions IN EXCLUSIVE MODE"))
         yield waits
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -83,6 +84,34 @@ def test_a_slot_on_a_day_on_which_clocks_change_runs_once(zone: str, skipped: st
     days = [day(skipped) + number * due.DAY for number in (-1, 0, 1)]
     assert [slot for slot, _ in runs] == days
     assert all(at - due.instant(schedule, slot) < due.DAY / 144 for slot, at in runs)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Europe/Berlin", "America/New_York"),  # the local day begins anew
+        ("America/New_York", "Europe/Berlin"),
+        ("Pacific/Pago_Pago", "Pacific/Kiritimati"),  # 25 hours further: a day is gone
+        ("Pacific/Kiritimati", "Pacific/Pago_Pago"),  # and comes twice
+    ],
+)
+def test_a_schedule_that_moves_to_another_time_zone_runs_no_day_twice_and_goes_on(before: str, after: str) -> None:
+    """Looked at every ten minutes of four days, and moved at every hour of the second one."""
+    for hour in range(24):
+        schedule, now = plan(before, last_day=day("2026-11-20")), moment("2026-11-21T00:00")
+        moved, runs = moment("2026-11-22T00:00") + hour * due.DAY / 24, []
+        while now < moment("2026-11-25T00:00"):
+            if now == moved:
+                schedule = replace(schedule, timezone=after, since=now)  # as a change over the API does
+            slot = due.due_slot(schedule, now)
+            if slot is not None:
+                runs.append((slot, now))
+                schedule = replace(schedule, last_day=slot)
+            now += due.DAY / 144
+        slots, times = zip(*runs, strict=True)
+        assert list(slots) == sorted(set(slots)), hour
+        assert all(later - earlier <= 49 / 24 * due.DAY for earlier, later in pairwise(times)), hour
+        assert now - times[-1] <= due.DAY, hour
 
 
 def test_missed_slots_are_made_up_for_by_one_and_the_weekday_stays() -> None:

@@ -1,0 +1,116 @@
+"""Days that are missing, come late, are taken back, or bring new series; artifacts that are lost or cannot be written."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from models.online.tracking import untracked
+from tests.registry.support import flip_byte
+from tests.updates.world import NAMES, NEWEST, Shop, day_of, sold
+
+NEWCOMERS = [("C", "S1"), ("B", "S2")]
+
+
+async def test_after_a_week_without_sales_updates_go_on_and_new_series_begin_with_nothing(shop: Shop) -> None:
+    before = await shop.forecasts()
+    quiet = await shop.update()
+    assert (quiet["status"], quiet["model_version"]) == ("succeeded", None)
+    assert quiet["outcome"] == f"No sales after {day_of(NEWEST)}, the last day that version 2 has learned from."
+    assert await shop.forecasts() == before
+
+    back = NEWEST + 8
+    await shop.post([back])
+    assert await shop.updated(promote="always") == 3
+    assert (await shop.model(3))["trained_on"]["cutoff"] == str(day_of(back))
+    state, said = await shop.state(3), await shop.forecasts()
+    assert np.isfinite(state.learned_SD[:, -8:]).sum() == len(NAMES)
+    answer = (await shop.client.get("/v1/accuracy")).json()
+    assert [(part["days"], part["n"]) for part in answer["horizons"]] == [("8-14", len(NAMES)), ("all", len(NAMES))]
+
+    assert (await shop.client.post("/v1/models/rollback")).status_code == 200
+    await shop.post([back], NEWCOMERS)
+    assert await shop.updated(promote="always") == 4
+    assert (await shop.model(4))["parent"] == 2
+    beside = await shop.state(4, NAMES + NEWCOMERS)
+    for own, alone in zip(beside.arrays(), state.arrays(), strict=True):
+        np.testing.assert_array_equal(own[: len(NAMES)], alone)
+    neutral = untracked(NEWCOMERS, beside.until)
+    for own, fresh in zip(beside.arrays()[:2], neutral.arrays()[:2], strict=True):
+        np.testing.assert_array_equal(own[len(NAMES) :], fresh)
+    assert beside.learned_SD[len(NAMES) :, -1].tolist() == [sold(name, back) for name in NEWCOMERS]
+    assert [one["forecast"] for one in await shop.forecasts()] == [one["forecast"] for one in said]
+    for one in await shop.forecasts(NEWCOMERS):
+        assert len(one["forecast"]) > 0 and all(day["mean"] >= 0 for day in one["forecast"])
+
+
+async def test_a_newest_day_that_was_taken_back_is_learned_again_when_it_comes(shop: Shop) -> None:
+    wrong = await shop.post([NEWEST + 1], quantity=3.0)
+    assert await shop.updated() == 3
+    assert (await shop.client.post(f"/v1/posts/{wrong}/undo")).status_code == 200
+    await shop.post([NEWEST - 1], NAMES[:1], quantity=4.0)
+    assert await shop.updated(fine_tune=True) == 4
+    assert (await shop.model(4))["trained_on"]["cutoff"] == str(day_of(NEWEST + 1))
+    await shop.post([NEWEST + 1, NEWEST + 2])
+    assert await shop.updated() == 5
+    state = await shop.state(5)
+    days = [NEWEST + 1, NEWEST + 2]
+    assert state.learned_SD[:, -2:].tolist() == [[sold(name, day) for day in days] for name in NAMES]
+    assert state.again_SD[:, -2:].tolist() == [[True, False]] * len(NAMES)
+    await a_correction_of_a_day_long_ago_is_found_beside_the_newest_day(shop)
+
+
+async def a_correction_of_a_day_long_ago_is_found_beside_the_newest_day(shop: Shop) -> None:
+    """One post of both: the days between them are not touched, and leave room for it."""
+    await shop.post(range(NEWEST + 3, NEWEST + 11))
+    assert await shop.updated() == 6
+    await shop.post([NEWEST + 11], also={(NAMES[1], NEWEST + 2): 5.0})
+    assert await shop.updated() == 7
+    state = await shop.state(7)
+    assert (state.learned_SD[1, -10], state.again_SD[1, -10]) == (5.0, True)
+    assert state.again_SD[:, -9:].sum() == 0
+
+
+async def test_lost_and_unwritten_artifacts_stop_no_forecast_and_updates_go_on_from_what_is_left(shop: Shop) -> None:
+    await shop.post([NEWEST + 1])
+    before, artifacts = await shop.forecasts(), Path(shop.settings.artifacts_location)
+    with full_disk():
+        failed = await shop.update(promote="never")
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "disk_full"), failed
+    assert "could not be written" in failed["error"]["detail"]
+    assert await shop.forecasts() == before
+
+    assert await shop.updated(promote="never") == 3
+    await shop.post([NEWEST + 2])
+    lost = artifacts / f"{await shop.artifact(3)}.safetensors"
+    flip_byte(lost, lost.stat().st_size // 2)
+    report = artifacts / f"{await shop.artifact(2)}.parquet"
+    flip_byte(report, report.stat().st_size // 2)
+    assert await shop.updated(promote="never") == 4
+    model = await shop.model(4)
+    assert (model["parent"], model["trained_on"]["cutoff"]) == (2, str(day_of(NEWEST + 2)))
+    verdict = (await shop.client.get("/v1/models/4/verdict")).json()
+    assert f"It began at version 2, since version 3 is lost: The artifact's file {lost.name}" in verdict["sentence"]
+
+    lost = artifacts / f"{await shop.artifact(2)}.safetensors"
+    flip_byte(lost, lost.stat().st_size // 2)
+    await shop.post([NEWEST + 3])
+    failed = await shop.update()
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "artifact_damaged"), failed
+    assert lost.name in failed["error"]["detail"]
+    assert [one["model_version"] for one in await shop.forecasts()] == [2] * len(NAMES)  # it is still in memory
+    assert (await shop.client.post("/v1/models/rollback")).json()["version"] == 1
+    assert (await shop.model(await shop.updated()))["parent"] == 1
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """The kernel refuses what this process writes beyond a few bytes of a file, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
