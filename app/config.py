@@ -176,6 +176,11 @@ class Settings(BaseSettings):
         return {name.removeprefix("gate_"): getattr(self, name) for name in names}
 
     @property
+    def kept_sales_file(self) -> Path:
+        """The copy of recent sales that spares daily updates to read them all."""
+        return self.home.absolute() / "kept" / "sales.npz"
+
+    @property
     def spool_folder(self) -> Path:
         return self.home.absolute() / "spool"
 

@@ -9,6 +9,7 @@ What was said of these days is read day by day (update_days.py): once published 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -60,9 +61,10 @@ class UpdateReading:
 
 
 async def read_update(
-    database: Database, *, fine_tune: bool | None, without: Sequence[int] = ()
+    database: Database, *, fine_tune: bool | None, kept: Path, without: Sequence[int] = ()
 ) -> UpdateReading | None:
-    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need.
+    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need, and of
+    that only what is not `kept` in a file.
 
     `without`: versions that cannot be loaded, so that the lineage goes on from the newest one before them.
     """
@@ -71,7 +73,7 @@ async def read_update(
         line = await _line(driver, without)
         if line is None:
             return None
-        data = await _panel(connection, driver, line, fine_tune=fine_tune)
+        data = await _panel(connection, driver, line, fine_tune=fine_tune, kept=kept)
         if data is None:
             return None
         newest = _date(data, last_complete_day(data.panel))
@@ -119,14 +121,14 @@ async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | No
 
 
 async def _panel(
-    connection: AsyncConnection, driver: asyncpg.Connection, line: Line, *, fine_tune: bool | None
+    connection: AsyncConnection, driver: asyncpg.Connection, line: Line, *, fine_tune: bool | None, kept: Path
 ) -> TrainingData | None:
     newest: date | None = await driver.fetchval("SELECT max(last_day) FROM series WHERE rows > 0")
     if newest is None:
         return None
     due = fine_tune or (fine_tune is None and (newest - line.fine_tuned_until).days >= FINE_TUNING_DAYS)
     since = None if due else newest - timedelta(days=MEMORY + SCORED_AT_MOST)
-    return await read_panel(connection, since=since)
+    return await read_panel(connection, since=since, kept=kept)
 
 
 async def _corrected(driver: asyncpg.Connection, line: Line, newest: date) -> list[date]:

@@ -8,6 +8,7 @@ Shapes: S series, H horizon, Q quantile levels, K stretches, N segments, X sums,
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from app.jobs.update_days import DaysThatCame
 from app.jobs.update_reading import UpdateReading, read_update, row_index
 from app.registry.artifacts import ArtifactDamaged
 from app.registry.serving import load_forecaster
+from app.sales.kept_table import save as save_kept
 from models.cleaning import Findings
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory
@@ -117,9 +119,12 @@ def _sides(errand: Errand, placement: Placement) -> _Sides:
     task = errand.task
     damaged: dict[int, str] = {}
     while True:
-        reading = errand.run(partial(read_update, fine_tune=_asked(task), without=list(damaged)))
+        kept = Path(task["kept_sales"])
+        reading = errand.run(partial(read_update, fine_tune=_asked(task), kept=kept, without=list(damaged)))
         if reading is None:
             raise errand.run(_nothing_to_update)
+        if reading.data.to_keep is not None:
+            save_kept(kept, reading.data.to_keep)
         line = reading.line
         try:
             head = load_forecaster(task["artifacts"], line.head.sha256, placement.device)

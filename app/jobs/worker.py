@@ -130,6 +130,7 @@ class Worker:
             "request": ours.request,
             "database_url": self._database_url,
             "artifacts": self._settings.artifacts_location,
+            "kept_sales": str(self._settings.kept_sales_file),
             "threads": self._settings.training_threads,
             "device": self._settings.device,
             "speeds": self._settings.speeds,

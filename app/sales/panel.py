@@ -11,6 +11,7 @@ Shapes: S series, T days, N rows.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -36,9 +37,12 @@ from app.sales.covariates import (
     single,
     tells_events,
 )
+from app.sales.kept_table import Kept, brought_up_to_date, newest_posts
+from app.sales.kept_table import load as load_kept
 from app.sales.places import COLUMNS as PLACE_COLUMNS
 from app.sales.places import JOINS as PLACE_JOINS
 from app.sales.places import place_of_row
+from app.sales.table import COLUMNS, KINDS, VALUES, Table, table_of
 from models.ages import AGE, with_ages
 from models.holidays import HOLIDAYS, with_holidays
 from models.panel import Panel, panel_from_columns
@@ -49,9 +53,6 @@ LONGEST_GAP_DAYS = 366
 STRAY_SHARE = 0.01
 AHEAD_DAYS = 400  # days after the last sale for which a training panel carries what is already known
 _EPOCH = date(1970, 1, 1).toordinal()
-_COLUMNS = ("quantity", "price", "promo", "in_stock")
-_VALUES = ", ".join(f"coalesce(s.{name}, 'NaN')" for name in _COLUMNS)
-_KINDS: list[Kind] = ["int4", "date", "float8", "float8", "float8", "float8"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class TrainingData:
     revisions: NDArray[np.int64]
     calendar_revision: int
     stray: StrayRows
+    to_keep: Kept | None = None
+    """What a file for the next reading should hold, where one was given."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ async def read_panel(
     series_ids: Sequence[int] | None = None,
     since: date | None = None,
     ahead: int = AHEAD_DAYS,
+    kept: Path | None = None,
 ) -> TrainingData | None:
     """All sales, or those of some series or from a day on; None when there are none. Give it a snapshot's connection.
 
@@ -103,12 +107,49 @@ async def read_panel(
     are open, event and its names, holidays where any location has a country, age where any item has a day of
     launch, and whatever else the calendar gives a value after the last day
     of sales (price and promo too: a price that only sales rows tell is known when the sale is). All others are past ones.
+
+    `kept`: a file of an earlier reading from a day on (kept_table.py), which makes this one of all series shorter and changes
+    nothing in it; what it should hold from now on is then `to_keep` of the answer.
     """
     driver = await begun(connection)
     await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL jit = off")
     series = await _series(driver, series_ids)
     calendar_revision = await _calendar_revision(driver)
-    series_N, day_N, *values = await copy_out(driver, _sales_query(series_ids, since), _KINDS)
+    revision_of = {row["id"]: row["revision"] for row in series}
+    found = await _from_kept(driver, kept, revision_of, since) or await _from_rows(driver, series, series_ids, since)
+    if found is None:
+        return None
+    table, stray = found
+    with_rows = set(table.ids_S.tolist())
+    rows = [row for row in series if row["id"] in with_rows]
+    panel = await _panel(driver, table, rows, ahead=ahead, calendar=calendar_revision > 0)
+    revisions = np.array([row["revision"] for row in rows], np.int64)
+    last = table.first + table.days - 1
+    to_keep = None
+    if kept is not None and since is not None and series_ids is None:
+        to_keep = Kept(table, revisions, *await newest_posts(driver))
+    count = int(table.here_ST.sum())
+    return TrainingData(panel, table.ids_S, _day(last), count, revisions, calendar_revision, stray, to_keep)
+
+
+async def _from_kept(
+    driver: asyncpg.Connection, file: Path | None, revision_of: dict[int, int], since: date | None
+) -> tuple[Table, StrayRows] | None:
+    """What was kept, brought up to date; None where nothing was, or where it cannot tell what a plain reading would."""
+    before = None if file is None or since is None else load_kept(file)
+    if before is None or since is None:
+        return None
+    table = await brought_up_to_date(driver, before, revision_of, since)
+    if table is None or first_day_of_use(np.repeat(np.arange(table.days, dtype=np.int32), table.rows_T)) > 0:
+        log.info("kept_sales_not_used", file=str(file))
+        return None
+    return table, _stray([], np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
+
+
+async def _from_rows(
+    driver: asyncpg.Connection, series: list[asyncpg.Record], ids: Sequence[int] | None, since: date | None
+) -> tuple[Table, StrayRows] | None:
+    series_N, day_N, *values = await copy_out(driver, _sales_query(ids, since), KINDS)
     if not len(series_N):
         return None
     kept_N = day_N >= first_day_of_use(day_N)
@@ -118,35 +159,39 @@ async def read_panel(
             "stray_days_left_out", rows=int((~kept_N).sum()), first_day_used=str(_day(int(day_N[kept_N].min())))
         )
         series_N, day_N, values = series_N[kept_N], day_N[kept_N], [column[kept_N] for column in values]
-    ids, first, last = np.unique(series_N), int(day_N.min()), int(day_N.max())
-    with_rows = set(ids.tolist())
-    kept = [row for row in series if row["id"] in with_rows]
-    columns = dict(zip(_COLUMNS, map(single, values), strict=True))
-    panel = panel_from_columns(
-        np.searchsorted(ids, series_N),
-        day_N - first,
-        columns["quantity"],
-        keys=[(row["sku"], row["location"]) for row in kept],
-        start=np.datetime64(first, "D"),
-        days=last - first + 1,
-        past={name: columns[name] for name in _COLUMNS[1:] if _any(columns[name])},
-        ahead=ahead,
+    return table_of(series_N, day_N, values), stray
+
+
+async def _panel(
+    driver: asyncpg.Connection, table: Table, rows: list[asyncpg.Record], *, ahead: int, calendar: bool
+) -> Panel:
+    """The table with what the calendar, items and locations say of its days and those ahead; `rows` are its series."""
+    quantity_ST = table.columns["quantity"].copy()
+    if np.isinf(quantity_ST).any() or (quantity_ST < 0).any():
+        raise ValueError("A quantity is infinite or negative; quantities are finite and at least 0, or NaN.")
+    panel = Panel(
+        skus=[row["sku"] for row in rows],
+        locations=[row["location"] for row in rows],
+        start=np.datetime64(table.first, "D"),
+        quantity_ST=quantity_ST,
+        known={},
+        past={name: values_ST.copy() for name, values_ST in table.columns.items() if name != "quantity"},
     )
-    held_N, held_day_N = await held_days(driver, ids, first, last)
-    panel.quantity_ST[np.searchsorted(ids, held_N), held_day_N - first] = np.nan
-    if calendar_revision:
+    last = table.first + table.days - 1
+    held_N, held_day_N = await held_days(driver, table.ids_S, table.first, last)
+    panel.quantity_ST[np.searchsorted(table.ids_S, held_N), held_day_N - table.first] = np.nan
+    if calendar:
         names, flags = await covariate_names(driver), await event_flags(driver, _day(last))
-        said = await calendar_values(driver, _places(kept), first, panel.days + ahead, names=[*names, *flags])
+        said = await calendar_values(driver, _places(rows), table.first, panel.days + ahead, names=[*names, *flags])
         panel = _with_calendar(panel, said, names, flags)
         attributes = await read_attributes(driver)
         panel = replace(panel, static=as_static([attributes.get(sku, {}) for sku in panel.skus]))
-    places, launched_S = [place_of_row(row) for row in kept], _launched(kept)
+    places, launched_S = [place_of_row(row) for row in rows], _launched(rows)
     if any(places):
         panel = with_holidays(panel, places, ahead=ahead)
     if not np.isnat(launched_S).all():
         panel = with_ages(panel, launched_S, ahead=ahead)
-    revisions = np.array([row["revision"] for row in kept], np.int64)
-    return TrainingData(panel, ids.astype(np.int64), _day(last), len(series_N), revisions, calendar_revision, stray)
+    return panel
 
 
 def first_day_of_use(day_N: NDArray[np.int32]) -> int:
@@ -199,7 +244,7 @@ async def read_context(
     first, width = int(last_S.min()) - days + 1, int(last_S.max() - last_S.min()) + days
     ids = np.array([row["id"] for row in rows], np.int64)
     series_N, day_N, *values = await _newest(driver, ids, days)
-    columns = dict(zip(_COLUMNS, map(single, values), strict=True))
+    columns = dict(zip(COLUMNS, map(single, values), strict=True))
     nothing = np.full(len(series_N), np.nan, np.float32)
     panel = panel_from_columns(
         np.searchsorted(ids, series_N),
@@ -266,20 +311,20 @@ def _sales_query(ids: Sequence[int] | None, since: date | None) -> str:
     """All sales of some series, or of all, from a day on."""
     wanted = [f"s.series_id = ANY({int_array(ids)})"] if ids is not None else []
     wanted += [f"s.day >= DATE '{since.isoformat()}'"] if since is not None else []
-    return f"SELECT s.series_id, s.day, {_VALUES} FROM sales s WHERE {' AND '.join(wanted) or 'true'}"
+    return f"SELECT s.series_id, s.day, {VALUES} FROM sales s WHERE {' AND '.join(wanted) or 'true'}"
 
 
 async def _newest(driver: asyncpg.Connection, ids: NDArray[np.int64], days: int) -> list[NDArray[Any]]:
     """The newest days of each series. One series is fetched by a prepared statement, which beats a COPY that is planned anew."""
     newest = (
-        f"SELECT s.series_id, s.day - DATE '1970-01-01', {_VALUES} FROM series x JOIN sales s ON s.series_id = x.id"
+        f"SELECT s.series_id, s.day - DATE '1970-01-01', {VALUES} FROM series x JOIN sales s ON s.series_id = x.id"
         " AND s.day > x.last_day - {days} AND s.day <= x.last_day WHERE x.id {ids}"
     )
     if len(ids) == 1:
         rows = await driver.fetch(newest.format(days="$2::int", ids="= $1::int"), int(ids[0]), days)
-        columns = np.array([tuple(row) for row in rows], np.float64).reshape(len(rows), len(_KINDS))
+        columns = np.array([tuple(row) for row in rows], np.float64).reshape(len(rows), len(KINDS))
         return [columns[:, 0].astype(np.int64), columns[:, 1].astype(np.int64), *columns[:, 2:].T]
-    kinds: list[Kind] = ["int4", "int4", *_KINDS[2:]]
+    kinds: list[Kind] = ["int4", "int4", *KINDS[2:]]
     return await copy_out(driver, newest.format(days=int(days), ids=f"= ANY({int_array(ids)})"), kinds)
 
 
