@@ -125,7 +125,12 @@ async def add_series(connection: asyncpg.Connection, panel: Panel, count: int) -
 
 
 async def add_days(connection: asyncpg.Connection, panel: Panel, ids: list[int], days: range) -> None:
-    """Sales of some days of all series, as posts would leave them."""
+    """Sales of some days of all series, as a post would leave them."""
+    post = await connection.fetchval(
+        "INSERT INTO posts (kind, received, inserted, series_ids, first_day, last_day)"
+        " VALUES ('sales', $1, $1, $2, $3, $4) RETURNING id",
+        len(ids) * len(days), ids, day_of(panel, days.start), day_of(panel, days.stop - 1),
+    )  # fmt: skip
     first = panel.start.astype("datetime64[D]").astype(np.int64)
     for begin in range(0, len(ids), AT_ONCE):
         part = np.array(ids[begin : begin + AT_ONCE])
@@ -134,7 +139,7 @@ async def add_days(connection: asyncpg.Connection, panel: Panel, ids: list[int],
         columns = [
             ("series_id", "int4", series),
             ("day", "date", day),
-            ("post_id", "int8", np.ones(len(day), np.int64)),
+            ("post_id", "int8", np.full(len(day), post, np.int64)),
         ]
         await copy_in(connection, "sales", [*columns, ("quantity", "float8", values.ravel().astype(np.float64))])  # type: ignore[list-item]
     await connection.execute(
