@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 CONNECTIONS = 5
 SCHEDULE_SECONDS = 60.0
+REFRESH_SECONDS = 0.5
+"""Between two looks for forecasts that are not fresh. With nothing posted since, a look is one short query."""
 SHUTDOWN_SECONDS = 5.0
 
 
@@ -195,7 +197,7 @@ class Worker:
             await refresh_stale(inference, proceed=lambda: not self._stop.is_set())
 
         try:
-            await self._every(self._settings.poll_seconds, refresh)
+            await self._every(min(REFRESH_SECONDS, self._settings.poll_seconds), refresh)
         finally:
             await inference.close()
 
