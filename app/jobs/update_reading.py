@@ -17,6 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accuracy.store import Issuance, SaidOfDay, issuances, said_of_day, scored_until
 from app.database.engine import Database, begun
+from app.drift.finding import LATELY_DAYS
+from app.drift.store import States, drifting_series, read_states
 from app.jobs.task import Champion
 from app.sales.panel import TrainingData, read_panel
 from models.online.finetuning import last_complete_day
@@ -56,7 +58,9 @@ class SaidBefore:
 class UpdateReading:
     """`newest` is the newest complete day; `came` are days to learn from, `again` corrected ones, `scored` those to score.
 
-    `record`: for each scored day of the lineage its sums by (source, segment, stretch)."""
+    `record`: for each scored day of the lineage its sums by (source, segment, stretch). `states` are those of the detectors of
+    drift, `drifting` the series that were found to drift lately and not learned from since.
+    """
 
     data: TrainingData
     line: Line
@@ -65,6 +69,8 @@ class UpdateReading:
     again: list[SaidBefore]
     scored: list[SaidBefore]
     record: dict[date, dict[tuple[str, str, str], list[float]]]
+    states: States
+    drifting: set[int]
 
 
 async def read_update(database: Database, *, fine_tune: bool | None, horizon: int = 28) -> UpdateReading | None:
@@ -93,6 +99,8 @@ async def read_update(database: Database, *, fine_tune: bool | None, horizon: in
             [said[day] for day in again],
             [said[day] for day in to_score if said[day].by_ahead],
             await _record(driver, line),
+            await read_states(driver, data.series_ids),
+            await drifting_series(driver, max(newest - timedelta(days=LATELY_DAYS), line.fine_tuned_until)),
         )
 
 

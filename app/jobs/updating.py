@@ -18,6 +18,8 @@ from app.accuracy.blocks import Answers, blocks_of
 from app.accuracy.store import stage, stage_series_scores
 from app.accuracy.sums import SOURCES
 from app.database.engine import Database
+from app.drift.finding import Rule, ScoredDay, Watched, learned_at_once, watch
+from app.drift.store import States, stage_states
 from app.errors import Problem
 from app.jobs.task import panel_for
 from app.jobs.update_reading import SaidBefore, UpdateReading, read_update, row_index, unsaid
@@ -63,6 +65,8 @@ class Updated:
     verdict: dict[str, Any] | None
     issuance: dict[str, Any]
     scores: dict[str, list[dict[str, Any]]]
+    drifts: list[dict[str, Any]]
+    """The drifts that the scored days brought to light."""
     findings: Findings | None = None
     """What cleaning found, where networks learned on; None: they learned from what their parent's had."""
     live_broken: str | None = None
@@ -79,11 +83,17 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     champion = head if same else load_forecaster(task["artifacts"], reading.line.champion.sha256, placement.device)
     panel = panel_for(head, reading.data.panel)
     newest = row_index(reading.data, reading.newest)
-    tunes = newest > panel.day_index((head.lineage or head).trained_until) and (
+    trained_until = panel.day_index((head.lineage or head).trained_until)
+    tunes = newest > trained_until and (
         fine_tune or (fine_tune is None and fine_tuning_due(head, np.datetime64(reading.newest)))
     )
     scores = [_scored(reading, panel, said) for said in reading.scored]
     rows = _rows(scores)
+    drift = _watched(reading, scores)
+    at_once = learned_at_once(drift, reading.drifting, Rule(**task["drift"]))
+    if at_once is not None and fine_tune is None and not tunes and newest > trained_until:
+        return updated(task | {"request": request | {"fine_tune": True}}, report, placement)  # which needs all history
+    drift = at_once if at_once is not None and tunes else drift
     learnable_ST = in_stock(head, panel)
     again = [_matured(reading, head, panel, learnable_ST, said) for said in reading.again]
     if not reading.came and not tunes and not _changes(head, again):
@@ -91,8 +101,8 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
             raise NothingNew(
                 f"No sales after {reading.line.learned_until}, the last day this version has learned from."
             )
-        staged = asyncio.run(_stage(task, reading, None, scores))
-        return Updated(reading, None, {}, None, staged, rows)
+        staged = asyncio.run(_stage(task, reading, None, scores, drift.states))
+        return Updated(reading, None, {}, None, staged, rows, drift.as_dicts())
     speeds = Speeds(**task["speeds"])
     report(Progress(0.1, 0, 0, None, None, None, "updating"))
     findings: Findings | None = None
@@ -113,7 +123,7 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
         *state_checks(candidate, head, seen, newest, limits),
         *record_checks(record, limits),
     ]
-    staged = asyncio.run(_stage(task, reading, said, scores))
+    staged = asyncio.run(_stage(task, reading, said, scores, drift.states))
     told = verdict(checks, days=record.days)
     plain = {
         "accepted": told.accepted,
@@ -122,7 +132,7 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
         "days": told.days,
     }
     broken = live_broken(said, maximum_S, limits)
-    return Updated(reading, candidate, metrics, plain, staged, rows, findings, broken)
+    return Updated(reading, candidate, metrics, plain, staged, rows, drift.as_dicts(), findings, broken)
 
 
 async def _read(task: dict[str, Any], fine_tune: bool | None) -> UpdateReading:
@@ -182,6 +192,13 @@ def _scored(reading: UpdateReading, panel: Panel, said: SaidBefore) -> _Scored:
     mean_SJ = np.where(live_SJ, mean_SJ, np.float32(np.nan))  # the same days and series as what callers read
     found["seasonal_naive"] = sums_of_day(y_S, mean_SJ, quantiles_SJQ, scale_S)
     return _Scored(said.day, found, segments(panel, day - 1), bucket_names(horizon))
+
+
+def _watched(reading: UpdateReading, scores: Sequence[_Scored]) -> Watched:
+    """What the detectors of drift make of the scored days, of forecasts of the nearest days ahead."""
+    live, naive = "live", "seasonal_naive"
+    days = [ScoredDay(s.day, s.by_source[live][:, 0], s.by_source[naive][:, 0], s.segment_S) for s in scores]
+    return watch(reading.states, days, reading.data.series_ids)
 
 
 def _rows(scores: Sequence[_Scored]) -> dict[str, list[dict[str, Any]]]:
@@ -249,7 +266,7 @@ def _maximum(panel: Panel, newest: int) -> Floats:
 
 
 async def _stage(
-    task: dict[str, Any], reading: UpdateReading, said: Answered | None, scores: Sequence[_Scored]
+    task: dict[str, Any], reading: UpdateReading, said: Answered | None, scores: Sequence[_Scored], states: States
 ) -> dict[str, Any]:
     """Put into the database what was said and scored, under the job's id; what the parent needs to let it count."""
     job_id, ids = UUID(task["job_id"]), reading.data.series_ids
@@ -259,6 +276,9 @@ async def _stage(
             sums = np.stack([one.by_source[source] for source in SOURCES], axis=1)
             async with database.transaction() as connection:
                 await stage_series_scores(connection, job_id, one.day, ids, sums)
+        if scores:
+            async with database.transaction() as connection:
+                await stage_states(connection, job_id, states, ids)
         if said is None:
             return {}
         answers = Answers(said.experts, said.experts.forecast, said.champion, said.frozen)
