@@ -535,7 +535,7 @@ drift_states = Table(
     Column("job_id", Uuid, primary_key=True, comment="counts while it scored the newest scored day"),
     Column("block", Integer, primary_key=True, autoincrement=False, comment="series id / 512; -1: the segments"),
     Column("series_ids", ARRAY(Integer), nullable=False),
-    Column("state", LargeBinary, nullable=False, comment="float64, series x columns of models/online/drift"),
+    Column("state", LargeBinary, nullable=False, comment="zstd of float32, columns of models/online/drift x series"),
 )
 
 verdicts = Table(

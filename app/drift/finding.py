@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.drift.store import FoundDrift, States
+from app.drift.store import FoundDrift, States, as_kept
 from models.online.drift import SEGMENTS, SERIES, Found, losses, watched
 from models.online.scoring import Doubles
 from models.panel import Floats
@@ -63,7 +63,7 @@ def watch(states: States, days: Sequence[ScoredDay], series_ids: NDArray[np.int6
         live_N, naive_N = (losses(_by_segment(sums, one.segment_S)) for sums in (one.live_SX, one.naive_SX))
         segments, of_segments = watched(states.segments, number, live_N, naive_N, SEGMENTS)
         series, of_series = watched(states.series, number, live_S, naive_S, SERIES)
-        states = States(series, segments)
+        states = States(as_kept(series), as_kept(segments))
         found += [_told(of_segments, n, one.day, segment=NAMES[row]) for n, row in enumerate(of_segments.rows)]
         found += [_told(of_series, n, one.day, series_id=int(series_ids[row])) for n, row in enumerate(of_series.rows)]
     return Watched(states, found, int(seen_S.sum()))

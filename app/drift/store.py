@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import asyncpg
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +24,7 @@ from app.database.engine import begun
 from app.database.filters import Filters
 from app.http.pagination import Page
 from models.online.drift import COLUMNS, SEGMENTS, SERIES, Drift, untouched
+from models.online.scoring import Doubles
 from models.segments import SEGMENTS as NAMES
 
 Scope = Literal["series", "segment"]
@@ -65,11 +67,11 @@ async def read_states(driver: asyncpg.Connection, series_ids: NDArray[np.int64])
     """
     series, segments = untouched(len(series_ids), SERIES).as_array(), untouched(len(NAMES), SEGMENTS)
     for row in await driver.fetch(_READ):
-        kept_DC = np.frombuffer(row["state"], "<f8").reshape(-1, COLUMNS)
+        known = np.array(row["series_ids"], np.int64)
+        kept_DC = _unpacked(row["state"], len(NAMES) if row["block"] == OF_SEGMENTS else len(known))
         if row["block"] == OF_SEGMENTS:
             segments = Drift.of(kept_DC)
             continue
-        known = np.array(row["series_ids"])
         at = np.searchsorted(series_ids, known)
         there = at < len(series_ids)
         there[there] = series_ids[at[there]] == known[there]
@@ -84,19 +86,31 @@ async def stage_states(
     driver = await begun(connection)
     state_DC = states.series.as_array()
     number_D = series_ids // BLOCK
-    rows: list[tuple[Any, ...]] = [(job_id, OF_SEGMENTS, [], _bytes(states.segments.as_array()))]
+    rows: list[tuple[Any, ...]] = [(job_id, OF_SEGMENTS, [], _packed(states.segments.as_array()))]
     for block in np.unique(number_D).tolist():
         at = np.flatnonzero(number_D == block)
-        rows.append((job_id, block, series_ids[at].tolist(), _bytes(state_DC[at])))
+        rows.append((job_id, block, series_ids[at].tolist(), _packed(state_DC[at])))
     await driver.execute("DELETE FROM drift_states WHERE job_id = $1", job_id)
     await driver.executemany(
         "INSERT INTO drift_states (job_id, block, series_ids, state) VALUES ($1, $2, $3, $4)", rows
     )
 
 
-def _bytes(state_DC: NDArray[np.float64]) -> bytes:
-    stored: bytes = np.ascontiguousarray(state_DC, "<f8").tobytes()
-    return stored
+def as_kept(state: Drift) -> Drift:
+    """A state as it comes back from the database: whether days come in one update or in several makes no difference then."""
+    return Drift.of(state.as_array().astype(np.float32).astype(np.float64))
+
+
+def _packed(state_DC: Doubles) -> bytes:
+    """The bytes to store: column by column in single precision, compressed. Half the bytes are half the time of writing them."""
+    packed: bytes = pa.compress(state_DC.T.astype("<f4").tobytes(), codec="zstd", asbytes=True)
+    return packed
+
+
+def _unpacked(stored: bytes, streams: int) -> Doubles:
+    raw = pa.decompress(stored, 4 * COLUMNS * streams, codec="zstd")
+    state_DC: Doubles = np.frombuffer(raw, "<f4").reshape(COLUMNS, streams).T.astype(np.float64)
+    return state_DC
 
 
 async def drifting_series(driver: asyncpg.Connection, after: date) -> set[int]:

@@ -76,7 +76,8 @@ class Updated:
 def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updated:
     """Do all of it. Raises NothingNew, NotEnoughHistory or Problem."""
     request = task["request"]
-    fine_tune = request.get("fine_tune") if task["speeds"]["fine_tuning"] else False
+    asked = request.get("fine_tune") if task["speeds"]["fine_tuning"] else False
+    fine_tune = False if asked == "drift" else asked
     reading = asyncio.run(_read(task, fine_tune))
     head = load_forecaster(task["artifacts"], reading.line.head.sha256, placement.device)
     same = reading.line.champion.version == reading.line.head.version
@@ -91,7 +92,7 @@ def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updat
     rows = _rows(scores)
     drift = _watched(reading, scores)
     at_once = learned_at_once(drift, reading.drifting, Rule(**task["drift"]))
-    if at_once is not None and fine_tune is None and not tunes and newest > trained_until:
+    if at_once is not None and asked in (None, "drift") and not tunes and newest > trained_until:
         return updated(task | {"request": request | {"fine_tune": True}}, report, placement)  # which needs all history
     drift = at_once if at_once is not None and tunes else drift
     learnable_ST = in_stock(head, panel)

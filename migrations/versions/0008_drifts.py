@@ -58,7 +58,7 @@ def upgrade() -> None:
             "state",
             sa.LargeBinary(),
             nullable=False,
-            comment="float64, series x columns of models/online/drift",
+            comment="zstd of float32, columns of models/online/drift x series",
         ),
         sa.PrimaryKeyConstraint("job_id", "block", name=op.f("pk_drift_states")),
     )

@@ -40,17 +40,17 @@ class Detector:
 
     delta: float
     threshold: float
+    capped: float = 3.0
     alpha: float = 1.0
     learning: int = 28
     memory: int = 91
-    capped: float = 3.0
     smallest: float = 0.05
     primed: int = 28
     forgets: bool = True
 
 
-SERIES = Detector(delta=0.75, threshold=11.0)
-SEGMENTS = Detector(delta=0.75, threshold=11.0, smallest=0.01, forgets=False)
+SERIES = Detector(delta=0.75, threshold=11.0, capped=2.0)
+SEGMENTS = Detector(delta=1.0, threshold=10.0, capped=3.0, smallest=0.01, forgets=False)
 """Chosen on the year before the last of three files; benchmarks/results/drift.md has what they find on the last."""
 
 

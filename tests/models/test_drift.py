@@ -143,9 +143,9 @@ def test_after_an_alarm_a_series_begins_anew_and_a_segment_is_found_again_as_lon
     once, _ = found_in(loss_TD, naive_TD, SERIES)
     again, _ = found_in(loss_TD, naive_TD, SEGMENTS)
     assert len(once) == 1
-    assert len(again) > 1 and again[0][0] == once[0][0]
+    assert len(again) > 1 and again[1][0] - again[0][0] < 28
     cured_TD = loss_TD.copy()
-    cured_TD[once[0][0] + 1 :] /= 2
+    cured_TD[again[0][0] + 1 :] /= 2
     assert len(found_in(cured_TD, naive_TD, SEGMENTS)[0]) == 1
 
 
