@@ -23,12 +23,19 @@ LATELY_DAYS = 7
 
 @dataclass(frozen=True)
 class ScoredDay:
-    """The sums of a day 1 to 7 days ahead, (S, X), of what callers read and of the seasonal naive, and each series' segment."""
+    """A day's losses in seasonal errors, of what callers read and of the seasonal naive: of series (S,), of segments (N,)."""
 
     day: date
-    live_SX: Floats
-    naive_SX: Floats
-    segment_S: NDArray[np.int64]
+    of_series: tuple[Doubles, Doubles]
+    of_segments: tuple[Doubles, Doubles]
+
+
+def scored_day(day: date, live_SX: Floats, naive_SX: Floats, segment_S: NDArray[np.int64]) -> ScoredDay:
+    """A day from its sums 1 to 7 days ahead, (S, X), and each series' segment. Only losses are held, which are small."""
+    both = (live_SX, naive_SX)
+    live_S, naive_S = (losses(sums) for sums in both)
+    live_N, naive_N = (losses(_by_segment(sums, segment_S)) for sums in both)
+    return ScoredDay(day, (live_S, naive_S), (live_N, naive_N))
 
 
 @dataclass(frozen=True)
@@ -53,16 +60,14 @@ class Rule:
 
 
 def watch(states: States, days: Sequence[ScoredDay], series_ids: NDArray[np.int64]) -> Watched:
-    """Let the detectors see days, oldest first."""
+    """Let the detectors see days, in whatever order they were scored."""
     found: list[FoundDrift] = []
     seen_S = np.zeros(len(series_ids), np.bool_)
-    for one in days:
+    for one in sorted(days, key=lambda one: one.day):
         number = (one.day - EPOCH).days
-        live_S, naive_S = losses(one.live_SX), losses(one.naive_SX)
-        seen_S |= np.isfinite(live_S - naive_S)
-        live_N, naive_N = (losses(_by_segment(sums, one.segment_S)) for sums in (one.live_SX, one.naive_SX))
-        segments, of_segments = watched(states.segments, number, live_N, naive_N, SEGMENTS)
-        series, of_series = watched(states.series, number, live_S, naive_S, SERIES)
+        seen_S |= np.isfinite(one.of_series[0] - one.of_series[1])
+        segments, of_segments = watched(states.segments, number, *one.of_segments, SEGMENTS)
+        series, of_series = watched(states.series, number, *one.of_series, SERIES)
         states = States(as_kept(series), as_kept(segments))
         found += [_told(of_segments, n, one.day, segment=NAMES[row]) for n, row in enumerate(of_segments.rows)]
         found += [_told(of_series, n, one.day, series_id=int(series_ids[row])) for n, row in enumerate(of_series.rows)]

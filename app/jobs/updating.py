@@ -18,7 +18,7 @@ from app.accuracy.blocks import Answers, blocks_of
 from app.accuracy.store import stage, stage_series_scores
 from app.accuracy.sums import SOURCES
 from app.database.engine import Database
-from app.drift.finding import Rule, ScoredDay, Watched, learned_at_once, watch
+from app.drift.finding import Rule, Watched, learned_at_once, scored_day, watch
 from app.drift.store import States, stage_states
 from app.errors import Problem
 from app.jobs.task import panel_for
@@ -198,7 +198,7 @@ def _scored(reading: UpdateReading, panel: Panel, said: SaidBefore) -> _Scored:
 def _watched(reading: UpdateReading, scores: Sequence[_Scored]) -> Watched:
     """What the detectors of drift make of the scored days, of forecasts of the nearest days ahead."""
     live, naive = "live", "seasonal_naive"
-    days = [ScoredDay(s.day, s.by_source[live][:, 0], s.by_source[naive][:, 0], s.segment_S) for s in scores]
+    days = [scored_day(s.day, s.by_source[live][:, 0], s.by_source[naive][:, 0], s.segment_S) for s in scores]
     return watch(reading.states, days, reading.data.series_ids)
 
 

@@ -67,6 +67,8 @@ async def test_two_updates_of_one_day_each_leave_the_state_of_one_update_of_both
     apart = await states_as_array(database)
     whole = watch(unwatched(3), days_before(NEWEST, ratios, kinds), await ids_of(database)).states
     assert np.array_equal(apart, np.concatenate([whole.series.as_array(), whole.segments.as_array()]))
+    backwards = watch(unwatched(3), days_before(NEWEST, ratios, kinds)[::-1], await ids_of(database)).states
+    assert np.array_equal(backwards.series.as_array(), whole.series.as_array())
 
 
 @pytest.mark.usefixtures("sales")

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import text
 
 from app.database.engine import Database
-from app.drift.finding import ScoredDay, watch
+from app.drift.finding import ScoredDay, scored_day, watch
 from app.drift.store import States, read_states, stage_states
 from models.online.drift import SEGMENTS, SERIES, untouched
 from models.online.scoring import SUMS
@@ -24,7 +24,7 @@ def a_day(day: date, ratio: float, segment_S: list[int]) -> ScoredDay:
     for sums, loss in ((live, ratio * 0.5 * jitter), (naive, np.full(len(segments), 0.5))):
         sums[:, SUMS.index("scaled_days")] = 1
         sums[:, SUMS.index("scaled_pinball")] = loss
-    return ScoredDay(day, live, naive, segments)
+    return scored_day(day, live, naive, segments)
 
 
 def days_before(last: date, ratios: list[float], segment_S: list[int]) -> list[ScoredDay]:
