@@ -5,7 +5,7 @@ docs/operations.md holds; a test keeps the two equal.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from limits import parse
 from pydantic import Field, SecretStr, field_validator
@@ -112,6 +112,15 @@ class Settings(BaseSettings):
         "for it to go back to them by itself.",
     )
     rollback_days: int = Field(28, ge=14, description="Days of live forecasts that such a roll-back needs.")
+    drift_acts: bool = Field(
+        True, description="Whether drift makes an update learn on at once, and brings retraining forward."
+    )
+    drift_series_percent: float = Field(
+        5.0,
+        gt=0,
+        le=100,
+        description="Percent of the series that must drift within 7 days for an update to learn on at once.",
+    )
     training_threads: int = Field(
         1, ge=1, description="CPU threads a training child uses; one core is left to the API by default."
     )
@@ -179,6 +188,11 @@ class Settings(BaseSettings):
     def kept_sales_file(self) -> Path:
         """The copy of recent sales that spares daily updates to read them all."""
         return self.home.absolute() / "kept" / "sales.npz"
+
+    @property
+    def drift_rule(self) -> dict[str, Any]:
+        """When an update learns on because of drift, by the room's names."""
+        return {"acts": self.drift_acts, "series_percent": self.drift_series_percent}
 
     @property
     def spool_folder(self) -> Path:

@@ -18,6 +18,7 @@ from app.auth import admit
 from app.config import Settings
 from app.database.engine import Database
 from app.database.migrate import require_schema
+from app.drift.store import count_drifts
 from app.errors import Problem
 from app.http.openapi import open_problems, problems
 from app.http.requests import Route
@@ -107,6 +108,7 @@ async def _measure(database: Database, settings: Settings) -> None:
             workers = await connection.fetchval(_WORKERS, lately(settings))
             wql = await newest_wql(connection)
             rollbacks = await count_rollbacks(connection)
+            drifts = await count_drifts(connection)
     except Problem:
         telemetry.DATABASE_UP.set(0)
         return
@@ -119,6 +121,8 @@ async def _measure(database: Database, settings: Settings) -> None:
         telemetry.JOBS.labels(status).set(counts.get(status, 0))
     for kind, times in rollbacks.items():
         telemetry.ROLLBACKS.labels(kind).set(times)
+    for scope, found in drifts.items():
+        telemetry.DRIFTS.labels(scope).set(found)
 
 
 _WORKERS = "SELECT count(*) FROM workers WHERE heartbeat_at > now() - make_interval(secs => $1)"

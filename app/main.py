@@ -15,6 +15,7 @@ from app.catalog import routes as catalog
 from app.config import Settings
 from app.database.engine import Database
 from app.database.migrate import require_schema
+from app.drift import routes as drift
 from app.errors import Problem
 from app.forecasts import routes as forecasts
 from app.forecasts.inference import Inference
@@ -101,7 +102,20 @@ def _include_rooms(app: FastAPI) -> None:
 
     `include_router` would look for the route of each request room by room, twice: a fifth of the time of a forecast read.
     """
-    for room in (forecasts, sales, posts, catalog, registry, jobs, schedules, quarantine, accuracy, health, pages):
+    for room in (
+        forecasts,
+        sales,
+        posts,
+        catalog,
+        registry,
+        jobs,
+        schedules,
+        quarantine,
+        accuracy,
+        drift,
+        health,
+        pages,
+    ):
         app.router.routes.extend(room.router.routes)
 
 

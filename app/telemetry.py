@@ -32,6 +32,7 @@ JOBS = Gauge("shelfcast_jobs", "Training jobs that are kept, by status.", ["stat
 ROLLBACKS = Gauge(
     "shelfcast_rollbacks_total", "Times the champion went back, by whether it did so by itself.", ["kind"]
 )
+DRIFTS = Gauge("shelfcast_drifts_total", "Drifts found, of series and of segments.", ["scope"])
 WORKERS = Gauge("shelfcast_workers", "Workers that gave a sign of life lately.")
 
 WQL = Gauge(

@@ -92,9 +92,7 @@ async def measure(args: argparse.Namespace, series: int, home: Path) -> dict[str
                 await until_fresh(connection, series)
             with api_process(url, home) as port:
                 names = [(row["sku"], row["location"]) for row in await connection.fetch(NAMES)]
-                httpx.get(
-                    f"http://127.0.0.1:{port}/readyz", timeout=60
-                ).raise_for_status()  # it has imported everything
+                await warmed_up(port)
                 bodies = [(until + n, body_of(names, panel, until + n)) for n in range(rounds)]
                 each = [await posted(connection, day_of(panel, day), body, port, key) for day, body in bodies]
         finally:

@@ -1,5 +1,5 @@
-"""`shelfcast train | update | jobs | models | accuracy`: jobs started and followed, versions listed, judged, promoted, rolled
-back, and what their forecasts came to."""
+"""`shelfcast train | update | jobs | models | accuracy | drifts`: jobs started and followed, versions listed, judged, promoted,
+rolled back, what their forecasts came to, and which became worse."""
 
 import time
 from typing import Annotated, Any
@@ -152,6 +152,25 @@ def accuracy(
         print_json(found)
     else:
         show.accuracy(found)
+
+
+def drifts(
+    scope: Annotated[str | None, typer.Option(help="series or segment; absent: both.")] = None,
+    sku: Annotated[str | None, typer.Option(help="Series of one SKU.")] = None,
+    location: Annotated[str | None, typer.Option(help="Series at one location.")] = None,
+    segment: Annotated[str | None, typer.Option(help="fast, slow or intermittent series.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="Found on this day or later.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Found on this day or before.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Series and segments whose forecasts became worse than they used to be, found last first."""
+    query = {"scope": scope, "sku": sku, "location": location, "segment": segment, "from": first, "to": last}
+    with told() as client:
+        found = list(client.pages("/v1/drifts", "drifts", **query))
+    if as_json:
+        print_json(found)
+    else:
+        show.drifts(found)
 
 
 def follow(client: Client, job: str, *, quiet: bool = False) -> dict[str, Any]:

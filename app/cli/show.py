@@ -65,6 +65,14 @@ def accuracy(found: Mapping[str, Any]) -> None:
     _scores(f"{found['from']} to {found['to']}", columns, rows)
 
 
+def drifts(found: Sequence[Mapping[str, Any]]) -> None:
+    """What became worse, since when and by how much."""
+    if not found:
+        console.print("No drift was found.")
+        return
+    table(found, ["scope", "sku", "location", "segment", "found_on", "since", "size", "percent", "action"])
+
+
 def tuning(found: Mapping[str, Any]) -> None:
     """What trials found: the best values, and how much each field mattered where that can be told."""
     mattered: Mapping[str, float] = found["importance"] or {}

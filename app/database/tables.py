@@ -495,6 +495,49 @@ series_scores = Table(
     CheckConstraint("days IN (1, 7)", name="days"),
 )
 
+drifts = Table(
+    "drifts",
+    metadata,
+    # The key is the number by which pages go on: they are few, and those of segments have no series.
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("series_id", Integer, ForeignKey("series.id", ondelete="CASCADE")),
+    Column("segment", Text),
+    Column("found_on", Date, nullable=False, comment="day of sales that brought it to light"),
+    Column("since", Date, nullable=False, comment="day from which on it was worse"),
+    Column(
+        "size",
+        Double,
+        nullable=False,
+        comment="loss less the seasonal naive's, since then against before, in seasonal errors",
+    ),
+    Column("percent", Double, comment="the same in percent of the loss before"),
+    Column("action", Text, comment="what it set off; null: nothing"),
+    Column("job_id", Uuid, nullable=False, comment="the update that found it"),
+    _timestamp("created_at", nullable=False, default_now=True),
+    CheckConstraint(
+        "(scope = 'series' AND series_id IS NOT NULL AND segment IS NULL)"
+        " OR (scope = 'segment' AND series_id IS NULL AND segment IS NOT NULL)",
+        name="scope",
+    ),
+    CheckConstraint("segment IN ('fast', 'slow', 'intermittent')", name="segment"),
+    CheckConstraint("action IN ('fine_tuning', 'retraining')", name="action"),
+    CheckConstraint("since <= found_on", name="since_before"),
+    UniqueConstraint("series_id", "found_on"),
+    UniqueConstraint("segment", "found_on"),
+    Index(None, "scope", "found_on"),
+    Index(None, "job_id"),
+)
+
+drift_states = Table(
+    "drift_states",
+    metadata,
+    Column("job_id", Uuid, primary_key=True, comment="counts while it scored the newest scored day"),
+    Column("block", Integer, primary_key=True, autoincrement=False, comment="series id / 512; -1: the segments"),
+    Column("series_ids", ARRAY(Integer), nullable=False),
+    Column("state", LargeBinary, nullable=False, comment="zstd of float32, columns of models/online/drift x series"),
+)
+
 verdicts = Table(
     "verdicts",
     metadata,

@@ -212,7 +212,7 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
     """The last word about an update: the candidate with its verdict, or only the days that were scored."""
     if made.forecaster is None:
         detail = f"Nothing new to learn from; {len(made.scores)} days were scored."
-        return {"type": "scored", "detail": detail, "scores": made.scores}
+        return {"type": "scored", "detail": detail, "scores": made.scores, "drifts": made.drifts}
     line, data = made.reading.line, made.reading.data
     weights, description = serialise(made.forecaster)
     job_id = UUID(task["job_id"])
@@ -241,6 +241,7 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
         "compressed": None,
         "issuance": made.issuance,
         "scores": made.scores,
+        "drifts": made.drifts,
         "live_broken": made.live_broken,
     }
 

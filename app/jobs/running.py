@@ -22,6 +22,7 @@ from app.config import Settings
 from app.database.engine import Database
 from app.errors import Problem
 from app.jobs import queue
+from app.jobs.drifting import record_drift
 from app.jobs.process import Child
 from app.jobs.publication import publish
 from app.jobs.queue import Claim
@@ -253,6 +254,7 @@ class RunningJob:
         of it, and is then kept as challenger. The reason, None where the champion stays."""
         await record_scores(connection, self.ours.id, word.get("scores", {}))
         settings = self._settings
+        await record_drift(connection, self.ours.id, word.get("drifts", []), acts=settings.drift_acts)
         broken = word.get("live_broken") if same else None  # said of a champion that has left otherwise
         watch = Watch(settings.rollback_percent, settings.rollback_days, settings.artifacts_location, broken)
         return await roll_back_if_worse(connection, watch)

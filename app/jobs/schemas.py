@@ -156,10 +156,10 @@ class UpdateRequest(Strict):
     promote: Promote = Field(
         "auto", description="auto: when it is not worse than the champion it comes from; never; always"
     )
-    fine_tune: bool | None = Field(
+    fine_tune: bool | Literal["drift"] | None = Field(
         None,
-        description="whether the networks learn on too, or only what is kept per series; by default when a week of days has come "
-        "in since they last did",
+        description="whether the networks learn on too, or only what is kept per series; drift: when drift is found that has to "
+        "be learned from at once; by default then, and when a week of days has come in since they last did",
     )
     seed: int = _number("seed")
     max_seconds: float = _number("max_seconds")

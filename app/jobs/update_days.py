@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app.accuracy.store import SaidOfDay, said_of_day, stage_series_scores
 from app.accuracy.sums import SOURCES
 from app.database.engine import Database, begun
+from app.drift.finding import ScoredDay, scored_day
 from app.jobs.task import Errand
 from app.jobs.update_reading import UpdateReading, row_index
 from models.forecaster import Forecaster
@@ -33,13 +34,15 @@ LINEAGE = "lineage"
 
 
 class DaysThatCame:
-    """What an update does with each day. `rows`: of each day that was scored, its rows of the table `scores`."""
+    """What an update does with each day. `rows`: of each day that was scored, its rows of the table `scores`; `losses`: what the
+    detectors of drift look at."""
 
     def __init__(self, errand: Errand, reading: UpdateReading, head: Forecaster, panel: Panel, hands: Hands) -> None:
         self._errand, self._reading, self._panel, self._hands = errand, reading, panel, hands
         self._learnable_ST = in_stock(head, panel)
         self._horizon = head.horizon
         self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.losses: list[ScoredDay] = []
 
     def learnable(self, days: Iterable[date]) -> Iterator[Matured]:
         """The days as the tracking learns from them, each scored on the way where it was not before."""
@@ -71,7 +74,10 @@ class DaysThatCame:
         scale_S, series = scales(panel, index - 1), panel.series
         parts = self._hands.by_parts(series, lambda rows: _sums(said, panel, index, scale_S[rows], rows))
         sums_SCKX = np.concatenate([part.result() for part in parts])
-        self.rows[str(said.day)] = _rows(sums_SCKX, segments(panel, index - 1), bucket_names(said.horizon))
+        segment_S = segments(panel, index - 1)
+        self.rows[str(said.day)] = _rows(sums_SCKX, segment_S, bucket_names(said.horizon))
+        live_SX, naive_SX = (sums_SCKX[:, SOURCES.index(source), 0] for source in ("live", "seasonal_naive"))
+        self.losses.append(scored_day(said.day, live_SX, naive_SX, segment_S))
         job_id, ids = UUID(self._errand.task["job_id"]), self._reading.data.series_ids
 
         async def stage(database: Database) -> None:

@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accuracy.store import scored_until
 from app.database.engine import Database, begun
+from app.drift.finding import LATELY_DAYS
+from app.drift.store import States, drifting_series, read_states
 from app.jobs.task import Champion
 from app.sales.panel import TrainingData, read_panel
 from models.online.finetuning import last_complete_day
@@ -49,7 +51,9 @@ class Line:
 class UpdateReading:
     """`newest` is the newest complete day; `came` are days to learn from, `again` corrected ones, `to_score` those to score.
 
-    `record`: for each scored day of the lineage its sums by (source, segment, stretch)."""
+    `record`: for each scored day of the lineage its sums by (source, segment, stretch). `states` are those of the detectors of
+    drift, `drifting` the series that were found to drift lately and not learned from since.
+    """
 
     data: TrainingData
     line: Line
@@ -58,6 +62,8 @@ class UpdateReading:
     again: list[date]
     to_score: list[date]
     record: dict[date, dict[tuple[str, str, str], list[float]]]
+    states: States
+    drifting: set[int]
 
 
 async def read_update(
@@ -82,7 +88,17 @@ async def read_update(
         to_score = _days(first if until is None else max(first, until + timedelta(days=1)), newest)
         came = _days(max(first, line.learned_until + timedelta(days=1)), newest)
         again = await _corrected(driver, line, newest)
-        return UpdateReading(data, line, newest, came, again, to_score, await _record(driver, line))
+        return UpdateReading(
+            data,
+            line,
+            newest,
+            came,
+            again,
+            to_score,
+            await _record(driver, line),
+            await read_states(driver, data.series_ids),
+            await drifting_series(driver, max(newest - timedelta(days=LATELY_DAYS), line.fine_tuned_until)),
+        )
 
 
 async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | None:

@@ -5,7 +5,7 @@ What is said and scored is staged in the database under the job's id; it counts,
 Shapes: S series, H horizon, Q quantile levels, K stretches, N segments, X sums, T target days.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ import structlog
 from app.accuracy.blocks import Answers, blocks_of
 from app.accuracy.store import stage
 from app.database.engine import Database
+from app.drift.finding import Rule, Watched, learned_at_once, watch
+from app.drift.store import States, stage_states
 from app.errors import Problem
 from app.jobs.task import Errand, panel_for
 from app.jobs.update_days import DaysThatCame
@@ -66,6 +68,8 @@ class Updated:
     verdict: dict[str, Any] | None
     issuance: dict[str, Any]
     scores: dict[str, list[dict[str, Any]]]
+    drifts: list[dict[str, Any]]
+    """The drifts that the scored days brought to light."""
     findings: Findings | None = None
     """What cleaning found, where networks learned on; None: they learned from what their parent's had."""
     live_broken: str | None = None
@@ -96,22 +100,44 @@ class _Sides:
 
 def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updated:
     """Do all of it. Raises NothingNew, NotEnoughHistory or Problem."""
+    made = _made(task, report, placement)
+    if made is None:  # drift: networks learn on at once, for which all history is read
+        made = _made(task | {"request": task["request"] | {"fine_tune": True}}, report, placement)
+    assert made is not None
+    return made
+
+
+def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated | None:
+    """None where drift was found that asks for networks to learn on, and they were not to."""
     with Errand(task) as errand:
         sides = _sides(errand, placement)
         tunes = _tunes(task, sides)
+        report(Progress(0.1, 0, 0, None, None, None, "updating"))
         with hands() as many:
             days = DaysThatCame(errand, sides.reading, sides.head, sides.panel, many)
             again = list(days.learnable(sides.reading.again))
-            if not sides.reading.came and not tunes and not _changes(sides.head, again):
-                return _only_scored(sides, days)
-            report(Progress(0.1, 0, 0, None, None, None, "updating"))
             came = days.learnable(sides.reading.came)
             candidate = advanced(sides.head, sides.panel, came, again, speeds=Speeds(**task["speeds"]))
             days.score_the_rest()
+        drift = watch(sides.reading.states, days.losses, sides.reading.data.series_ids)
+        at_once = learned_at_once(drift, sides.reading.drifting, Rule(**task["drift"]))
+        if at_once is not None and not tunes and _may_tune(task, sides):
+            return None
+        drift = at_once if at_once is not None and tunes else drift
+        if days.rows:
+            errand.run(partial(_stage_states, job_id=UUID(task["job_id"]), states=drift.states, sides=sides))
+        if not sides.reading.came and not tunes and not _changes(sides.head, again):
+            return _only_scored(sides, days, drift)
         candidate, findings = _fine_tuned(task, sides, candidate, report) if tunes else (candidate, None)
         report(Progress(0.8, 0, 0, None, None, None, "judging"))
         with hands() as many:
-            return _judged(errand, sides, candidate, findings, scores=days.rows, many=many)
+            judged = _judged(errand, sides, candidate, scores=days.rows, many=many)
+    return replace(judged, drifts=drift.as_dicts(), findings=findings)
+
+
+async def _stage_states(database: Database, *, job_id: UUID, states: States, sides: _Sides) -> None:
+    async with database.transaction() as connection:
+        await stage_states(connection, job_id, states, sides.reading.data.series_ids)
 
 
 def _sides(errand: Errand, placement: Placement) -> _Sides:
@@ -152,14 +178,24 @@ async def _nothing_to_update(database: Database) -> Exception:
 
 def _asked(task: dict[str, Any]) -> bool | None:
     """Whether networks are to learn on; None: where it is time."""
-    asked: bool | None = task["request"].get("fine_tune") if task["speeds"]["fine_tuning"] else False
-    return asked
+    asked = task["request"].get("fine_tune") if task["speeds"]["fine_tuning"] else False
+    return False if asked == "drift" else asked
 
 
 def _tunes(task: dict[str, Any], sides: _Sides) -> bool:
-    asked, head = _asked(task), sides.head
-    due = asked or (asked is None and fine_tuning_due(head, np.datetime64(sides.reading.newest)))
-    return bool(due) and sides.newest > sides.panel.day_index((head.lineage or head).trained_until)
+    asked = _asked(task)
+    due = asked or (asked is None and fine_tuning_due(sides.head, np.datetime64(sides.reading.newest)))
+    return bool(due) and _newer_than_networks(sides)
+
+
+def _may_tune(task: dict[str, Any], sides: _Sides) -> bool:
+    """Whether networks may learn on because of drift."""
+    asked = task["request"].get("fine_tune")
+    return task["speeds"]["fine_tuning"] and asked in (None, "drift") and _newer_than_networks(sides)
+
+
+def _newer_than_networks(sides: _Sides) -> bool:
+    return sides.newest > sides.panel.day_index((sides.head.lineage or sides.head).trained_until)
 
 
 def _changes(head: Forecaster, again: list[Matured]) -> bool:
@@ -167,13 +203,12 @@ def _changes(head: Forecaster, again: list[Matured]) -> bool:
     return head.tracking is not None and any(len(head.tracking.differing(day)) for day in again)
 
 
-def _only_scored(sides: _Sides, days: DaysThatCame) -> Updated:
-    days.score_the_rest()
+def _only_scored(sides: _Sides, days: DaysThatCame, drift: Watched) -> Updated:
     if not days.rows:
         line = sides.reading.line
         told = f"the last day that version {line.head.version} has learned from"
         raise NothingNew(f"No sales after {line.learned_until}, {told}.")
-    return Updated(sides.reading, None, {}, None, {}, days.rows)
+    return Updated(sides.reading, None, {}, None, {}, days.rows, drift.as_dicts())
 
 
 def _fine_tuned(
@@ -188,7 +223,6 @@ def _judged(
     errand: Errand,
     sides: _Sides,
     candidate: Forecaster,
-    findings: Findings | None,
     *,
     scores: dict[str, list[dict[str, Any]]],
     many: Hands,
@@ -217,7 +251,7 @@ def _judged(
         "days": told.days,
     }
     broken = live_broken(said, maximum_S, limits)
-    return Updated(reading, candidate, metrics, plain, issuance, scores, findings, broken)
+    return Updated(reading, candidate, metrics, plain, issuance, scores, [], live_broken=broken)
 
 
 def _staged(errand: Errand, reading: UpdateReading, said: Answered) -> dict[str, Any]:

@@ -137,6 +137,7 @@ class Worker:
             "device": self._settings.device,
             "speeds": self._settings.speeds,
             "limits": self._settings.gate_limits,
+            "drift": self._settings.drift_rule,
             "log_level": self._settings.log_level,
         }
 

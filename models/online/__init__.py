@@ -8,5 +8,5 @@
     L3     a lineage of the networks learns on                       finetuning.py
     L4     networks are trained from scratch                         training.py
 
-`stream.py` is the loop over days that come in.
+`drift.py` finds what has become worse, which lets L3 and L4 come sooner. `stream.py` is the loop over days that come in.
 """

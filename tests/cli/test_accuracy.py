@@ -68,4 +68,7 @@ def test_accuracy_and_verdicts_are_shown_once_updates_have_said_something_of_day
     for part in ("2025-04-18 to 2025-04-18", "WAPE", "≤ 0.9", "seasonal naive", "frozen", "1-7", "all"):
         assert part in shown, shown
     unknown = shelfcast("accuracy", "--sku", "B-1")
+    assert answer("drifts", "--scope", "segment", "--from", "2025-04-01") == []
+    assert shelfcast("drifts").stdout == "No drift was found.\n"
+    assert "YYYY-MM-DD" in shelfcast("drifts", "--to", "today").stderr
     assert unknown.returncode == 1 and "There is no series of SKU 'B-1'." in unknown.stderr

@@ -56,6 +56,10 @@ ROWS = {
     "scores": "INSERT INTO scores VALUES ('2026-03-02', 'live', 'slow', '1-7', '{1}')",
     "series_scores": "INSERT INTO series_scores (block, day, job_id, days, series_ids, sums) VALUES"
     " (0, '2026-03-02', repeat('1', 32)::uuid, 7, '{1}', '\\x00')",
+    "drifts": "INSERT INTO drifts (scope, series_id, segment, found_on, since, size, job_id) VALUES"
+    " ('series', 1, NULL, '2026-03-02', '2026-03-01', 0.5, repeat('1', 32)::uuid),"
+    " ('segment', NULL, 'slow', '2026-03-02', '2026-03-01', 0.5, repeat('1', 32)::uuid)",
+    "drift_states": "INSERT INTO drift_states VALUES (repeat('1', 32)::uuid, 0, '{1}', '\\x00')",
     "verdicts": "INSERT INTO verdicts (version, accepted, sentence, checks, days) VALUES (1, true, 'Accepted.', '[]', 0)",
     "revisions": "UPDATE revisions SET value = 3",
 }

@@ -44,7 +44,7 @@ async def test_a_day_closes_when_the_share_of_its_usual_series_has_come_in(
     assert await scheduled_days(database, DAILY) == ["2026-10-19"]
     (job,) = await jobs_of(client, DAILY)
     assert (job["kind"], job["status"], job["schedule"]) == ("update", "queued", DAILY)
-    assert (job["request"]["promote"], job["request"]["fine_tune"]) == ("auto", False)
+    assert (job["request"]["promote"], job["request"]["fine_tune"]) == ("auto", "drift")
     assert await run_at(database, "2026-10-20T12:00") == []
 
 

@@ -9,7 +9,8 @@ from models.training_config import RANGES, STUDENT
 
 
 def update_request(*, fine_tune: bool) -> dict[str, Any]:
-    return UpdateRequest(kind="update", fine_tune=fine_tune).filled_in()
+    """With or without fine-tuning; without it drift may still have the networks learn on."""
+    return UpdateRequest(kind="update", fine_tune=fine_tune or "drift").filled_in()
 
 
 class Retraining(NamedTuple):

@@ -39,6 +39,21 @@ async def run_due(connection: AsyncConnection, *, now: datetime | None = None) -
     return ran
 
 
+async def bring_forward(connection: AsyncConnection, name: str) -> bool:
+    """Let a schedule run now instead of when it would be due; the next run counts from this one. False where it is off, its job
+    has not ended, it ran today already, or there is nothing to go on from. The caller commits."""
+    schedule = await store.locked(connection, name)
+    champion, sales = await store.read_champion(connection), await store.read_sales(connection)
+    if schedule is None or not schedule.enabled or champion is None or sales is None:
+        return False
+    now = await store.database_now(connection)
+    day = due.newest_slot(schedule, now)
+    if await store.has_unfinished_job(connection, schedule) or not await _run(connection, schedule, day, champion):
+        return False
+    await store.note_run(connection, schedule, day, now=now, newest=sales.newest)
+    return True
+
+
 def next_run(schedule: Schedule, champion: Champion | None, now: datetime) -> datetime | None:
     """When a schedule runs next, at the latest; in the past where it waits; None where it is off or has nothing to go on from."""
     if not schedule.enabled or (champion is None and schedule.kind != "housekeeping"):
@@ -80,20 +95,22 @@ async def _day_to_learn(
     return by_hour
 
 
-async def _run(connection: AsyncConnection, schedule: Schedule, day: date, champion: Champion | None) -> None:
+async def _run(connection: AsyncConnection, schedule: Schedule, day: date, champion: Champion | None) -> bool:
+    """Put the job of a schedule on the queue; whether one was put there."""
     if schedule.kind == "housekeeping":
-        return
+        return False
     assert champion is not None
     if schedule.kind == "train":
         asked = await _retraining(connection, champion)
         if asked is None:
-            return
+            return False
         request = asked.request
     else:
         request = update_request(fine_tune=schedule.kind == "fine_tune")
     job = await store.add_scheduled_job(connection, schedule, day, request)
     if job is not None:
         log.info("job_scheduled", job=str(job), schedule=schedule.name, day=str(day))
+    return job is not None
 
 
 async def _retraining(connection: AsyncConnection, champion: Champion) -> Retraining | None:

@@ -65,6 +65,13 @@ async def due_to_look_at(connection: AsyncConnection) -> list[Schedule]:
     return await _schedules(connection, select(schedules).where(schedules.c.enabled).with_for_update(skip_locked=True))
 
 
+async def locked(connection: AsyncConnection, name: str) -> Schedule | None:
+    """Lock one schedule, waiting for whoever looks at it, to the end of the transaction."""
+    return next(
+        iter(await _schedules(connection, select(schedules).where(schedules.c.name == name).with_for_update())), None
+    )
+
+
 async def change(connection: AsyncConnection, changes: dict[str, dict[str, Any]]) -> None:
     """Change fields of plans by name. What is changed counts from now: earlier slots of the new plan were not missed."""
     for present in await _schedules(
