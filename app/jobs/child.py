@@ -49,6 +49,7 @@ from models.training_config import ConfigError, TrainingConfig
 log = structlog.get_logger()
 
 PR_SET_PDEATHSIG = 1
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 NICENESS = 10
 FIRST_TO_GO = "500"
 """When memory runs out, the kernel should end this process before Postgres or the API."""
@@ -80,6 +81,7 @@ def main() -> None:
     os.nice(NICENESS)
     Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
     torch.set_num_threads(task["threads"])
+    keep_memory()
     pipe = own_stdout()
     configure_logging(task["log_level"])
 
@@ -88,6 +90,15 @@ def main() -> None:
         pipe.flush()
 
     tell(last_word(task, tell))
+
+
+def keep_memory() -> None:
+    """Have glibc keep what was freed instead of giving it back: networks take and free the same megabytes again and again, and
+    the kernel would clear each page anew. Where the C library is another one, this is left out."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in ((M_MMAP_THRESHOLD, 2**30), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
+            mallopt(parameter, value)
 
 
 def first_line(descriptor: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The table of sales that an update read, kept in a file for the next one: that reads only what was posted since.
+"""The table of all sales that an update read, kept in a file for the next one: that reads only what was posted since.
 
 The file is a copy, never the truth. It is brought up to date by the posts that came since, whose series and days are read again.
 Every post gives its series a new revision: where a series has another count of them than of such posts, all of it is read again.
@@ -17,9 +17,10 @@ from typing import Any
 import asyncpg
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from app.database.copy import copy_out, int_array
-from app.sales.table import COLUMNS, KINDS, VALUES, Ids, Table, table_of
+from app.sales.table import COLUMNS, KINDS, LONGEST_GAP_DAYS, VALUES, Ids, Table, table_of
 
 log = structlog.get_logger()
 
@@ -109,27 +110,26 @@ async def newest_posts(driver: asyncpg.Connection) -> tuple[Ids, Ids]:
     return np.array([row["id"] for row in rows], np.int64), np.array([row["time"] for row in rows], np.int64)
 
 
-async def brought_up_to_date(
-    driver: asyncpg.Connection, kept: Kept, revisions: dict[int, int], since: date
-) -> Table | None:
-    """The table as the snapshot's sales are, from a day on; None where it cannot be had from what was kept.
+async def brought_up_to_date(driver: asyncpg.Connection, kept: Kept, revisions: dict[int, int]) -> Table | None:
+    """The table as the snapshot's sales are; None where it cannot be had from what was kept.
 
     `revisions`: of all series, by id.
     """
-    first = since.toordinal() - _EPOCH
-    if kept.table.first > first or not await _same_history(driver, kept):
+    if not await _same_history(driver, kept):
         return None
     posts = await _posts_since(driver, kept)
     counted = _counted(posts)
     had = dict(zip(kept.table.ids_S.tolist(), kept.revisions_S.tolist(), strict=True))
-    whole = [i for i, revision in revisions.items() if had.get(i, -1) + counted.get(i, 0) != revision]
+    whole = [i for i, revision in revisions.items() if had.get(i, 0) + counted.get(i, 0) != revision]
     if len(whole) > MOST_READ_AGAIN * len(revisions):
         return None
-    spans = _spans(posts) | dict.fromkeys(whole, (since, date.max))
-    spans = {i: (max(low, since), high) for i, (low, high) in spans.items() if high >= since and i in revisions}
+    spans = _spans(posts) | dict.fromkeys(whole, (date.min, date.max))
+    spans = {i: span for i, span in spans.items() if i in revisions}
     table = kept.table.of(np.flatnonzero(np.isin(kept.table.ids_S, np.array([*revisions], np.int64))))
-    read = await _read(driver, spans)
-    return _joined(table, read, spans, first)
+    series_N, day_N, *values = await _read(driver, spans)
+    if len(day_N) and int(day_N.min()) < table.first - LONGEST_GAP_DAYS:
+        return None  # perhaps a mistyped date, and a table of a hundred years: a plain reading tells
+    return _joined(table, table_of(series_N, day_N, values) if len(series_N) else None, spans)
 
 
 async def _same_history(driver: asyncpg.Connection, kept: Kept) -> bool:
@@ -172,29 +172,27 @@ def _spans(posts: list[asyncpg.Record]) -> dict[int, tuple[date, date]]:
     return spans
 
 
-async def _read(driver: asyncpg.Connection, spans: dict[int, tuple[date, date]]) -> Table | None:
-    if not spans:
-        return None
-    low, high = (
-        int_array([min(max(span[at].toordinal() - _EPOCH, 0), 10**6) for span in spans.values()]) for at in (0, 1)
-    )
+async def _read(driver: asyncpg.Connection, spans: dict[int, tuple[date, date]]) -> list[NDArray[Any]]:
+    """The rows of `sales` in these spans, as columns."""
+    low, high = (int_array([span[at].toordinal() - _EPOCH for span in spans.values()]) for at in (0, 1))
     # A plan that reads all sales to join them would cost more than everything that is saved here.
     await driver.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
     query = (
         f"SELECT s.series_id, s.day, {VALUES} FROM unnest({int_array(spans)}, {low}, {high}) AS t (id, low, high)"
         " JOIN sales s ON s.series_id = t.id AND s.day BETWEEN DATE '1970-01-01' + t.low AND DATE '1970-01-01' + t.high"
     )
-    series_N, day_N, *values = await copy_out(driver, query, KINDS)
+    rows = await copy_out(driver, query, KINDS)
     await driver.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
-    return table_of(series_N, day_N, values) if len(series_N) else None
+    return rows
 
 
-def _joined(table: Table, read: Table | None, spans: dict[int, tuple[date, date]], first: int) -> Table | None:
-    """The kept table from the day `first` on, its spans as they were read."""
-    ids_S = np.union1d(table.ids_S, read.ids_S) if read is not None else table.ids_S
-    last = max(table.first + table.days, 0 if read is None else read.first + read.days)
-    if last <= first or not len(ids_S):
+def _joined(table: Table, read: Table | None, spans: dict[int, tuple[date, date]]) -> Table | None:
+    """The kept table, its spans as they were read."""
+    tables = [table] if read is None else [table, read]
+    ids_S = np.unique(np.concatenate([one.ids_S for one in tables]))
+    if not len(ids_S):
         return None
+    first, last = min(one.first for one in tables), max(one.first + one.days for one in tables)
     days = last - first
     here_ST = np.zeros((len(ids_S), days), np.bool_)
     names = [name for name in COLUMNS if name in table.columns or (read is not None and name in read.columns)]
@@ -204,7 +202,7 @@ def _joined(table: Table, read: Table | None, spans: dict[int, tuple[date, date]
     for series_id, (low, high) in spans.items():
         row = int(np.searchsorted(ids_S, series_id))
         if row < len(ids_S) and ids_S[row] == series_id:
-            span = slice(max(low.toordinal() - _EPOCH - first, 0), high.toordinal() - _EPOCH - first + 1)
+            span = slice(max(low.toordinal() - _EPOCH - first, 0), max(high.toordinal() - _EPOCH - first + 1, 0))
             here_ST[row, span] = False
             for values_ST in columns.values():
                 values_ST[row, span] = np.nan
@@ -215,20 +213,10 @@ def _joined(table: Table, read: Table | None, spans: dict[int, tuple[date, date]
         here_ST[rows_S[at[0]], at[1]] = True
         for name, values_ST in new.columns.items():
             columns[name][rows_S[at[0]], at[1]] = values_ST[at]
-    return _with_rows(Table(ids_S, first, here_ST, columns))
+    return Table(ids_S, first, here_ST, columns).with_rows()
 
 
 def _put(here_ST: Any, columns: dict[str, Any], table: Table, rows_S: Ids) -> None:
     here_ST[rows_S] = table.here_ST
     for name, values_ST in table.columns.items():
         columns[name][rows_S] = values_ST
-
-
-def _with_rows(table: Table) -> Table | None:
-    """Without series and days at both ends that have no row; None where nothing is left."""
-    some_S, some_T = table.here_ST.any(axis=1), table.here_ST.any(axis=0)
-    if not some_S.any():
-        return None
-    days = np.flatnonzero(some_T)
-    kept = table if some_S.all() else table.of(np.flatnonzero(some_S))
-    return kept.span(table.first + int(days[0]), int(days[-1] - days[0]) + 1).told()

@@ -42,14 +42,13 @@ from app.sales.kept_table import load as load_kept
 from app.sales.places import COLUMNS as PLACE_COLUMNS
 from app.sales.places import JOINS as PLACE_JOINS
 from app.sales.places import place_of_row
-from app.sales.table import COLUMNS, KINDS, VALUES, Table, table_of
+from app.sales.table import COLUMNS, KINDS, LONGEST_GAP_DAYS, VALUES, Table, table_of
 from models.ages import AGE, with_ages
 from models.holidays import HOLIDAYS, with_holidays
 from models.panel import Panel, panel_from_columns
 
 log = structlog.get_logger()
 
-LONGEST_GAP_DAYS = 366
 STRAY_SHARE = 0.01
 AHEAD_DAYS = 400  # days after the last sale for which a training panel carries what is already known
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -108,15 +107,18 @@ async def read_panel(
     launch, and whatever else the calendar gives a value after the last day
     of sales (price and promo too: a price that only sales rows tell is known when the sale is). All others are past ones.
 
-    `kept`: a file of an earlier reading from a day on (kept_table.py), which makes this one of all series shorter and changes
-    nothing in it; what it should hold from now on is then `to_keep` of the answer.
+    `kept`: the file of an earlier reading of everything (kept_table.py), which makes this one shorter and changes nothing in it;
+    what the file should hold from now on is then `to_keep` of the answer.
     """
     driver = await begun(connection)
     await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL jit = off")
     series = await _series(driver, series_ids)
     calendar_revision = await _calendar_revision(driver)
-    revision_of = {row["id"]: row["revision"] for row in series}
-    found = await _from_kept(driver, kept, revision_of, since) or await _from_rows(driver, series, series_ids, since)
+    to_keep: Kept | None = None
+    if kept is not None and series_ids is None:
+        to_keep, found = await _with_kept(driver, series, kept, since)
+    else:
+        found = await _from_rows(driver, series, series_ids, since)
     if found is None:
         return None
     table, stray = found
@@ -124,26 +126,34 @@ async def read_panel(
     rows = [row for row in series if row["id"] in with_rows]
     panel = await _panel(driver, table, rows, ahead=ahead, calendar=calendar_revision > 0)
     revisions = np.array([row["revision"] for row in rows], np.int64)
-    last = table.first + table.days - 1
-    to_keep = None
-    if kept is not None and since is not None and series_ids is None:
-        to_keep = Kept(table, revisions, *await newest_posts(driver))
-    count = int(table.here_ST.sum())
+    last, count = table.first + table.days - 1, int(table.here_ST.sum())
     return TrainingData(panel, table.ids_S, _day(last), count, revisions, calendar_revision, stray, to_keep)
 
 
-async def _from_kept(
-    driver: asyncpg.Connection, file: Path | None, revision_of: dict[int, int], since: date | None
-) -> tuple[Table, StrayRows] | None:
-    """What was kept, brought up to date; None where nothing was, or where it cannot tell what a plain reading would."""
-    before = None if file is None or since is None else load_kept(file)
-    if before is None or since is None:
-        return None
-    table = await brought_up_to_date(driver, before, revision_of, since)
-    if table is None or first_day_of_use(np.repeat(np.arange(table.days, dtype=np.int32), table.rows_T)) > 0:
-        log.info("kept_sales_not_used", file=str(file))
-        return None
-    return table, _stray([], np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
+async def _with_kept(
+    driver: asyncpg.Connection, series: list[asyncpg.Record], file: Path, since: date | None
+) -> tuple[Kept | None, tuple[Table, StrayRows] | None]:
+    """What to keep from now on, and the sales from a day on: what was kept, brought up to date, or else all read anew. Nothing is
+    kept where there are stray days."""
+    revision_of = {row["id"]: row["revision"] for row in series}
+    before = load_kept(file)
+    table = None if before is None else await brought_up_to_date(driver, before, revision_of)
+    stray = _stray([], np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
+    if table is not None and first_day_of_use(np.repeat(np.arange(table.days, dtype=np.int32), table.rows_T)) > 0:
+        table = None
+    if table is None:
+        log.info("all_sales_read", kept=before is not None)
+        found = await _from_rows(driver, series, None, None)
+        if found is None:
+            return None, None
+        table, stray = found
+    revisions = np.array([revision_of[i] for i in table.ids_S.tolist()], np.int64)
+    to_keep = None if stray.keys else Kept(table, revisions, *await newest_posts(driver))
+    if since is not None:
+        shift = _number(since) - table.first
+        cut = table.span(_number(since), table.days - shift).with_rows() if 0 < shift < table.days else table
+        return to_keep, None if shift >= table.days or cut is None else (cut, stray)
+    return to_keep, (table, stray)
 
 
 async def _from_rows(
@@ -371,6 +381,10 @@ def _places(rows: Sequence[asyncpg.Record]) -> Places:
 
 def _any(values: NDArray[Any]) -> bool:
     return bool((~np.isnan(values)).any())
+
+
+def _number(day: date) -> int:
+    return day.toordinal() - _EPOCH
 
 
 def _day(number: int) -> date:

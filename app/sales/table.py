@@ -16,6 +16,8 @@ COLUMNS = ("quantity", "price", "promo", "in_stock")
 VALUES = ", ".join(f"coalesce(s.{name}, 'NaN')" for name in COLUMNS)
 KINDS: list[Kind] = ["int4", "date", "float8", "float8", "float8", "float8"]
 """Of the columns series_id, day and VALUES, as rows are read."""
+LONGEST_GAP_DAYS = 366
+"""A few rows before a longer gap are a mistyped date, not history."""
 Ids = NDArray[np.int64]
 
 
@@ -41,6 +43,8 @@ class Table:
 
     def span(self, first: int, days: int) -> "Table":
         """The table of these days; those that it does not hold have no rows."""
+        if (first, days) == (self.first, self.days):
+            return self
         series, shift = len(self.ids_S), first - self.first
         inside = slice(max(shift, 0), max(min(shift + days, self.days), 0))
         to = slice(inside.start - shift, inside.start - shift + max(inside.stop - inside.start, 0))
@@ -58,10 +62,15 @@ class Table:
         columns = {name: values_ST[rows_S] for name, values_ST in self.columns.items()}
         return Table(self.ids_S[rows_S], self.first, self.here_ST[rows_S], columns)
 
-    def told(self) -> "Table":
-        """Without covariates that no row tells."""
-        told = {name: v for name, v in self.columns.items() if name == "quantity" or not np.isnan(v).all()}
-        return replace(self, columns=told)
+    def with_rows(self) -> "Table | None":
+        """Without series, days at both ends and covariates that no row tells of; None where nothing is left."""
+        some_S, days = self.here_ST.any(axis=1), np.flatnonzero(self.here_ST.any(axis=0))
+        if not len(days):
+            return None
+        table = self if some_S.all() else self.of(np.flatnonzero(some_S))
+        table = table.span(self.first + int(days[0]), int(days[-1] - days[0]) + 1)
+        told = {name: v for name, v in table.columns.items() if name == "quantity" or not np.isnan(v).all()}
+        return replace(table, columns=told)
 
 
 def table_of(series_N: NDArray[Any], day_N: NDArray[Any], values: list[NDArray[np.float64]]) -> Table:

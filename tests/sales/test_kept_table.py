@@ -28,14 +28,14 @@ async def post(client: httpx.AsyncClient, *rows: tuple[str, int, float, dict[str
     return int(answer.json()["post_id"])
 
 
-async def read(database: Database, kept: Path | None = None, *, since: date = SINCE) -> TrainingData:
+async def read(database: Database, kept: Path | None = None, *, since: date | None = SINCE) -> TrainingData:
     async with database.snapshot() as connection:
         data = await read_panel(connection, since=since, kept=kept)
     assert data is not None
     return data
 
 
-async def checked(database: Database, file: Path, *, since: date = SINCE) -> TrainingData:
+async def checked(database: Database, file: Path, *, since: date | None = SINCE) -> TrainingData:
     """The panel with the help of the file is the plain one; the file then holds it."""
     plain, helped = await read(database, since=since), await read(database, file, since=since)
     assert helped.panel.fingerprint() == plain.panel.fingerprint()
@@ -80,7 +80,9 @@ async def test_what_came_since_is_read_and_nothing_else(
     assert data.cutoff == FIRST + timedelta(days=20)
     tampered = load(kept)
     assert tampered is not None
-    tampered.table.columns["quantity"][0, 3] = 77.0  # a day that no post touches is not read again
+    tampered.table.columns["quantity"][0, (SINCE - FIRST).days + 3] = (
+        77.0  # a day that no post touches is not read again
+    )
     save(kept, tampered)
     await post(client, ("K-0", 21, 9.0, {}))
     assert (await read(database, kept)).panel.quantity_ST[0, 3] == 77.0
@@ -147,8 +149,25 @@ async def test_a_file_of_another_history_is_not_used(database: Database, kept: P
     assert not await used(database, kept)
 
 
-async def test_an_earlier_day_than_what_is_kept_is_read_whole(database: Database, kept: Path) -> None:
-    await checked(database, kept, since=SINCE - timedelta(days=2))
+async def test_everything_is_kept_whatever_part_was_read(
+    client: httpx.AsyncClient, database: Database, kept: Path
+) -> None:
+    assert (await checked(database, kept, since=None)).panel.days == 20
+    await post(client, ("K-1", -30, 3.0, {}))  # a backfill, older than everything
+    assert (await checked(database, kept, since=None)).panel.days == 50
+    assert await used(database, kept)
+    async with database.snapshot() as connection:
+        assert await read_panel(connection, since=date(2026, 3, 1), kept=kept) is None
+
+
+async def test_with_a_mistyped_date_nothing_is_kept(client: httpx.AsyncClient, database: Database, kept: Path) -> None:
+    await post(client, *[(f"K-{n}", day, 4.0, {}) for n in range(3) for day in range(20, 40)])
+    await post(client, ("K-1", -36_000, 3.0, {}))
+    for since in (None, SINCE):
+        plain, helped = await read(database, since=since), await read(database, kept, since=since)
+        assert helped.panel.fingerprint() == plain.panel.fingerprint()
+        assert helped.to_keep is None
+    assert len((await read(database, kept, since=None)).stray.keys) == 1
 
 
 def damaged(file: Path, damage: str) -> None:
