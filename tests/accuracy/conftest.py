@@ -10,7 +10,7 @@ from sqlalchemy import text
 from app.config import Settings
 from app.database.engine import Database
 from tests.accuracy.world import SERIES, Shop
-from tests.jobs.workers import working
+from tests.jobs.workers import working_here
 
 HISTORY = 150
 
@@ -22,7 +22,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    async with working(settings, database_url):
+    async with working_here(settings, database_url):
         yield
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from app.config import Settings
 from app.database.engine import Database
-from tests.jobs.workers import TINY, add_days, post_job, until_status, working
+from tests.jobs.workers import TINY, add_days, post_job, until_status, working_here
 
 
 @pytest.fixture
 async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    async with working(settings, database_url):
+    async with working_here(settings, database_url):
         yield
 
 

@@ -27,7 +27,7 @@ from models.online.scoring import SUMS
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, fine_tuned, tracked
 from models.online.updating import answered, checks_now, replayed
-from tests.jobs.workers import TINY, add_days, post_job, until_status, working
+from tests.jobs.workers import TINY, add_days, post_job, until_status, working_here
 from tests.registry.support import a_candidate, champion_of, sha256_of
 
 Answers = list[dict[str, Any]]
@@ -35,7 +35,7 @@ Answers = list[dict[str, Any]]
 
 @pytest.fixture
 async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    async with working(settings, database_url):
+    async with working_here(settings, database_url):
         yield
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import date
@@ -12,12 +13,17 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import psutil
 from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
-from app.jobs.worker import run_worker
+from app.errors import Problem
+from app.jobs import queue
+from app.jobs.child import last_word
+from app.jobs.running import Outcome, RunningJob
+from app.jobs.worker import Worker, run_worker
 from tests.support import until
 
 TINY = {
@@ -76,6 +82,42 @@ async def working(settings: Settings, database_url: str) -> AsyncIterator[None]:
     yield
     stop.set()
     await asyncio.wait_for(running, 15)
+
+
+@asynccontextmanager
+async def working_here(settings: Settings, database_url: str) -> AsyncIterator[None]:
+    """A worker that does its jobs in the test's own process, claimed, worked on and settled by what workers and their children
+    run. What is left out are the processes, which take most of a small job's time, and whatever a worker does between jobs."""
+    stop = asyncio.Event()
+
+    async def work() -> None:
+        while not stop.is_set():
+            if not await work_once(settings, database_url):
+                await asyncio.sleep(0.02)
+
+    running = asyncio.create_task(work())
+    yield
+    stop.set()
+    await running
+
+
+async def work_once(settings: Settings, database_url: str) -> bool:
+    """Claim the job that has waited longest and do it to its settled end, in this process. Whether there was one."""
+    database, stop, claimed = Database(database_url, pool_size=2), asyncio.Event(), time.monotonic()
+    try:
+        async with database.transaction() as connection:
+            ours = await queue.claim(connection, "here", lease_seconds=600)
+        if ours is None:
+            return False
+        worker = Worker(settings, database, database_url, stop)
+        task = orjson.loads(orjson.dumps(worker._task(ours)))
+        word = await asyncio.to_thread(last_word, task, lambda message: None)
+        problem = Problem(word["code"], word["detail"]) if "code" in word else None
+        running = RunningJob(ours, database, settings, claimed=claimed + 600, stop=stop)
+        await running._settle(Outcome(word["type"], orjson.loads(orjson.dumps(word)), problem), None)
+    finally:
+        await database.close()
+    return True
 
 
 def training_child(worker: int) -> psutil.Process | None:

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from tests.jobs.workers import post_job
+from tests.jobs.workers import post_job, work_once
 from tests.support import until
-from tests.updates.world import NAMES, NEWEST, Shop, day_of, sold, work_once
+from tests.updates.world import NAMES, NEWEST, Shop, day_of, sold
 
 
 @asynccontextmanager

@@ -4,9 +4,7 @@
 workers and their children run. What is left out are the processes, which take most of a small job's time.
 """
 
-import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,21 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
-from app.errors import Problem
-from app.jobs import queue
-from app.jobs.child import last_word
-from app.jobs.running import Outcome, RunningJob
-from app.jobs.worker import Worker
 from app.main import create_app
 from app.registry.serving import load_forecaster
 from models.forecaster import Forecaster
 from models.online.tracking import Tracking
-from tests.jobs.workers import TINY, post_job, read_job
+from tests.jobs.workers import TINY, post_job, read_job, work_once
 from tests.support import client_of
 
 Name = tuple[str, str]
@@ -95,7 +87,7 @@ class Shop:
 
     async def job(self, request: dict[str, Any]) -> dict[str, Any]:
         job = await post_job(self.client, request)
-        await work_once(self.settings, self.database_url)
+        assert await work_once(self.settings, self.database_url), "there is no job to do"
         return await read_job(self.client, job)
 
     async def updated(self, **request: Any) -> int:
@@ -154,23 +146,6 @@ class Shop:
             await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             await connection.execute(text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
             yield waits
-
-
-async def work_once(settings: Settings, database_url: str) -> None:
-    """Claim the job that has waited longest and do it to its settled end."""
-    database, stop, claimed = Database(database_url, pool_size=2), asyncio.Event(), time.monotonic()
-    try:
-        async with database.transaction() as connection:
-            ours = await queue.claim(connection, "here", lease_seconds=600)
-        assert ours is not None, "there is no job to do"
-        worker = Worker(settings, database, database_url, stop)
-        task = orjson.loads(orjson.dumps(worker._task(ours)))
-        word = await asyncio.to_thread(last_word, task, lambda message: None)
-        problem = Problem(word["code"], word["detail"]) if "code" in word else None
-        running = RunningJob(ours, database, settings, claimed=claimed + 600, stop=stop)
-        await running._settle(Outcome(word["type"], orjson.loads(orjson.dumps(word)), problem), None)
-    finally:
-        await database.close()
 
 
 async def begin(database_url: str, home: Path) -> None:
