@@ -76,7 +76,7 @@ async def measure(args: argparse.Namespace, series: int, home: Path) -> dict[str
         with step("loading sales"):
             ids = await add_series(connection, panel, series)
             await add_days(connection, panel, ids, range(until - HISTORY, until))
-            await connection.execute("VACUUM (ANALYZE, PARALLEL 0)")
+            await connection.execute("VACUUM (ANALYZE, PARALLEL 0) series, sales")
         database = Database(url)
         with step("training"):
             await publish_network(database, settings, seen(panel, until - 1), args.model)
@@ -141,7 +141,7 @@ async def warmed_up(port: int) -> None:
 
 async def until_fresh(connection: asyncpg.Connection, series: int) -> None:
     while await connection.fetchval(FRESH) < series:  # noqa: ASYNC110 - another process does the work
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
 
 
 if __name__ == "__main__":
