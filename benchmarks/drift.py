@@ -27,20 +27,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from app.drift.finding import scored_day
 from benchmarks.accuracy import read_panel
+from benchmarks.daily import day_of
 from benchmarks.runs import circumstances
 from benchmarks.shifts import SHIFTS_AFTER, drawn_factors, with_shift
 from benchmarks.updates.__main__ import HORIZON, Trainer, add_replay_options
 from models.evaluation import SCORED_LEVELS
 from models.forecaster import Forecaster
 from models.inference import answerable, predict
-from models.online.drift import SEGMENTS, SERIES, Detector, Drift, losses, untouched, watched
+from models.online.drift import SEGMENTS, SERIES, Detector, Drift, untouched, watched
 from models.online.scoring import naive_of_day, sums_of_day
 from models.online.stream import scales
 from models.online.tracking import untracked
 from models.panel import Floats, Panel
 from models.quantiles import interpolate_levels
-from models.segments import SEGMENTS as NAMES
 from models.segments import segments
 from models.training_config import TrainingConfig
 from models.windows import MEMORY, take_days
@@ -139,15 +140,10 @@ def said_at(panel: Panel, forecaster: Forecaster, cutoff: int) -> Floats:
 
 def scored(panel: Panel, said: dict[int, Floats], days: range) -> Losses:
     """The losses of days, by what was said of them at the cutoffs before, as far as `said` holds them."""
-    by_series, by_segment = [], []
-    for day in days:
-        live_SX, naive_SX = sums_beside(panel, said, day)
-        by_series.append([losses(sums) for sums in (live_SX, naive_SX)])
-        segment_S = segments(panel, day - 1)
-        parts = [[sums[segment_S == n].sum(axis=0, dtype=np.float64) for n in range(len(NAMES))]
-                 for sums in (live_SX, naive_SX)]  # fmt: skip
-        by_segment.append([losses(np.stack(part)) for part in parts])
-    series, of_segments = np.stack(by_series, axis=1), np.stack(by_segment, axis=1)
+    found = [scored_day(day_of(panel, day), *sums_beside(panel, said, day), segments(panel, day - 1)) for day in days]
+    series, of_segments = (
+        np.stack(part, axis=1) for part in ([d.of_series for d in found], [d.of_segments for d in found])
+    )
     return Losses((series[0], series[1]), (of_segments[0], of_segments[1]))
 
 

@@ -47,15 +47,19 @@ class DaysThatCame:
     def learnable(self, days: Iterable[date]) -> Iterator[Matured]:
         """The days as the tracking learns from them, each scored on the way where it was not before."""
         for day in days:
-            yield self._matured(day, self._said(day))
+            scale_S = self._scales(day)
+            yield self._matured(day, self._said(day, scale_S), scale_S)
 
     def score_the_rest(self) -> None:
         """Score the days that were not learned from."""
         for day in self._reading.to_score:
             if str(day) not in self.rows:
-                self._said(day)
+                self._said(day, self._scales(day))
 
-    def _said(self, day: date) -> SaidOfDay | None:
+    def _scales(self, day: date) -> Floats:
+        return scales(self._panel, row_index(self._reading.data, day) - 1)
+
+    def _said(self, day: date, scale_S: Floats) -> SaidOfDay | None:
         """What was said of a day; scored, if that is still to be done."""
         ids, ours = self._reading.data.series_ids, self._reading.line.jobs
 
@@ -65,14 +69,13 @@ class DaysThatCame:
 
         said = self._errand.run(read)
         if said is not None and day in self._reading.to_score and str(day) not in self.rows:
-            self._score(said)
+            self._score(said, scale_S)
         return said
 
-    def _score(self, said: SaidOfDay) -> None:
+    def _score(self, said: SaidOfDay, scale_S: Floats) -> None:
         """Sums of all that was said of a day: of single series into the database, of all together kept for the parent."""
         index, panel = row_index(self._reading.data, said.day), self._panel
-        scale_S, series = scales(panel, index - 1), panel.series
-        parts = self._hands.by_parts(series, lambda rows: _sums(said, panel, index, scale_S[rows], rows))
+        parts = self._hands.by_parts(panel.series, lambda rows: _sums(said, panel, index, scale_S[rows], rows))
         sums_SCKX = np.concatenate([part.result() for part in parts])
         segment_S = segments(panel, index - 1)
         self.rows[str(said.day)] = _rows(sums_SCKX, segment_S, bucket_names(said.horizon))
@@ -87,14 +90,14 @@ class DaysThatCame:
 
         self._errand.run(stage)
 
-    def _matured(self, day: date, said: SaidOfDay | None) -> Matured:
+    def _matured(self, day: date, said: SaidOfDay | None, scale_S: Floats) -> Matured:
         """A day as the tracking learns from it: what the lineage's own experts had said of it."""
         index, series = row_index(self._reading.data, day), self._panel.series
         unsaid_SJQ = np.full((series, 1, len(LEVELS)), np.nan, np.float32)
         return Matured(
             np.datetime64(day),
             self._learnable_ST[:, index],
-            scales(self._panel, index - 1),
+            scale_S,
             unsaid_SJQ if said is None else said.trained_expert_SJQ[:, : self._horizon],
             unsaid_SJQ if said is None else said.lineage_expert_SJQ[:, : self._horizon],
         )

@@ -22,7 +22,7 @@ from models.inference import Issued, answerable, issue, predict
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
 from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, issued_at, tracked
-from models.online.tracking import Matured, corrected, learned
+from models.online.tracking import Matured, Tracking, corrected, learned
 from models.panel import Floats, Panel
 from models.parallel import Hands, hands
 from models.progress import Report
@@ -89,7 +89,7 @@ class Answering:
 
     def __init__(self, candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int, *, many: Hands) -> None:
         plain = replace(candidate, tracking=None, lineage=None)
-        before = champion.tracking if same_networks(candidate, champion) else None
+        before = _state_beside(candidate, champion)
         untouched = champion.members is candidate.members and champion.tracking is None and champion.lineage is None
 
         def part(rows: Index) -> Answered:
@@ -116,15 +116,11 @@ def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: 
         return Answering(candidate, champion, panel, cutoff, many=many).result()
 
 
-def same_networks(candidate: Forecaster, champion: Forecaster) -> bool:
-    """Whether two versions differ in the state of their series alone: then both are answered at once."""
-    return (
-        candidate.members is champion.members
-        and candidate.lineage is champion.lineage
-        and candidate.tracking is not None
-        and champion.tracking is not None
-        and candidate.tracking.levels == champion.tracking.levels
-    )
+def _state_beside(candidate: Forecaster, champion: Forecaster) -> Tracking | None:
+    """The champion's state, where two versions differ in the state of their series alone: then both are answered at once."""
+    ours, theirs = candidate.tracking, champion.tracking
+    same = candidate.members is champion.members and candidate.lineage is champion.lineage
+    return theirs if same and ours is not None and theirs is not None and ours.levels == theirs.levels else None
 
 
 def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
@@ -157,7 +153,7 @@ def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newes
 
 def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Sequence[int]) -> tuple[Source, Source]:
     """What both say at some cutoffs."""
-    before = champion.tracking if same_networks(candidate, champion) else None
+    before = _state_beside(candidate, champion)
     own, other = {}, {}
     for cutoff in cutoffs:
         said = issue(candidate, panel, cutoff, before=before)

@@ -4,7 +4,7 @@ The tests of this folder share one database, emptied before each: making and dro
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from app.config import Settings
 from app.database.engine import Database
 from app.database.tables import metadata
-from tests.jobs.workers import Workers, add_sales
+from tests.jobs.workers import Workers, add_sales, working_here
 from tests.support import on_database, run_sql
 
 KEPT = ("revisions", "schedules")
@@ -64,3 +64,9 @@ def workers(settings: Settings, database_url: str) -> Iterator[Workers]:
     workers = Workers(settings, database_url)
     yield workers
     workers.end()
+
+
+@pytest.fixture
+async def worker_here(settings: Settings, database_url: str) -> AsyncIterator[None]:
+    async with working_here(settings, database_url):
+        yield

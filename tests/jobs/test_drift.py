@@ -1,29 +1,14 @@
 """Drift through the service: found while an update scores, which then learns on at once."""
 
-from collections.abc import AsyncIterator
 from datetime import date
-from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 
-from app.config import Settings
 from app.database.engine import Database
 from tests.drift.world import drifts, have_scored
-from tests.jobs.workers import TINY, add_days, post_job, until_status, working_here
-
-
-@pytest.fixture
-async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    async with working_here(settings, database_url):
-        yield
-
-
-async def done(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
-    ended = await until_status(client, await post_job(client, body), "succeeded", "failed")
-    assert ended["status"] == "succeeded", ended
-    return ended
+from tests.jobs.workers import TINY, add_days, done
 
 
 async def add_days_as_a_week_before(database: Database, days: int, *, times: float = 1) -> None:
@@ -39,7 +24,7 @@ async def add_days_as_a_week_before(database: Database, days: int, *, times: flo
             )
 
 
-@pytest.mark.usefixtures("sales", "worker")
+@pytest.mark.usefixtures("sales", "worker_here")
 async def test_series_that_triple_are_found_and_learned_from_by_the_same_update(
     client: httpx.AsyncClient, database: Database
 ) -> None:

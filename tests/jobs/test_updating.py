@@ -1,26 +1,12 @@
 """Updates day after day through the service: each a version with a parent and a verdict, learned from what had been said."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from app.config import Settings
 from app.database.engine import Database
-from tests.jobs.workers import TINY, add_days, post_job, until_status, working_here
-
-
-@pytest.fixture
-async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    async with working_here(settings, database_url):
-        yield
-
-
-async def update(client: httpx.AsyncClient, **request: Any) -> dict[str, Any]:
-    ended = await until_status(client, await post_job(client, {"kind": "update"} | request), "succeeded", "failed")
-    assert ended["status"] == "succeeded", ended
-    return ended
+from tests.jobs.workers import TINY, add_days, post_job, until_status, update
 
 
 async def rows(database: Database, query: str, *values: object) -> list[dict[str, Any]]:
@@ -28,7 +14,7 @@ async def rows(database: Database, query: str, *values: object) -> list[dict[str
         return [dict(row) for row in await connection.fetch(query, *values)]
 
 
-@pytest.mark.usefixtures("sales", "worker")
+@pytest.mark.usefixtures("sales", "worker_here")
 async def test_every_day_becomes_a_version_with_its_parent_and_a_verdict(
     client: httpx.AsyncClient, database: Database
 ) -> None:
@@ -59,7 +45,7 @@ async def test_every_day_becomes_a_version_with_its_parent_and_a_verdict(
     assert (missing.status_code, "kind train" in missing.json()["detail"]) == (404, True)
 
 
-@pytest.mark.usefixtures("sales", "worker")
+@pytest.mark.usefixtures("sales", "worker_here")
 async def test_an_update_asked_for_twice_learns_once(client: httpx.AsyncClient, database: Database) -> None:
     await until_status(client, await post_job(client, TINY | {"promote": "always"}), "succeeded")
     await add_days(database, 2)

@@ -1,7 +1,6 @@
 """A champion that does worse than the networks it came of goes back by itself; what it then says is theirs, to the bit."""
 
 import copy
-from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
@@ -27,26 +26,10 @@ from models.online.scoring import SUMS
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, fine_tuned, tracked
 from models.online.updating import answered, checks_now, replayed
-from tests.jobs.workers import TINY, add_days, post_job, until_status, working_here
+from tests.jobs.workers import TINY, add_days, done, update
 from tests.registry.support import a_candidate, champion_of, sha256_of
 
 Answers = list[dict[str, Any]]
-
-
-@pytest.fixture
-async def worker(settings: Settings, database_url: str) -> AsyncIterator[None]:
-    async with working_here(settings, database_url):
-        yield
-
-
-async def done(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
-    ended = await until_status(client, await post_job(client, body), "succeeded", "failed")
-    assert ended["status"] == "succeeded", ended
-    return ended
-
-
-async def update(client: httpx.AsyncClient, **request: Any) -> dict[str, Any]:
-    return await done(client, {"kind": "update"} | request)
 
 
 async def said(client: httpx.AsyncClient) -> Answers:
@@ -88,7 +71,7 @@ async def scored_days(database: Database, days: int, *, live: float) -> None:
 
 
 @pytest.fixture
-async def updated(client: httpx.AsyncClient, database: Database, sales: None, worker: None) -> Answers:
+async def updated(client: httpx.AsyncClient, database: Database, sales: None, worker_here: None) -> Answers:
     """A champion that is an update, version 2; what version 1 said at the same cutoff."""
     await done(client, TINY | {"promote": "always"})
     await add_days(database, 1)

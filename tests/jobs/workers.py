@@ -209,6 +209,17 @@ async def until_status(client: httpx.AsyncClient, job: str, *status: str, second
     return seen
 
 
+async def done(client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask for a job, and wait until it has succeeded."""
+    ended = await until_status(client, await post_job(client, body), "succeeded", "failed")
+    assert ended["status"] == "succeeded", ended
+    return ended
+
+
+async def update(client: httpx.AsyncClient, **request: Any) -> dict[str, Any]:
+    return await done(client, {"kind": "update"} | request)
+
+
 async def until_training(client: httpx.AsyncClient, job: str, *, attempt: int = 1) -> None:
     """Wait until the child of this attempt is amid its epochs."""
 
