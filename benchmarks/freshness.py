@@ -76,7 +76,7 @@ async def measure(args: argparse.Namespace, series: int, home: Path) -> dict[str
         with step("loading sales"):
             ids = await add_series(connection, panel, series)
             await add_days(connection, panel, ids, range(until - HISTORY, until))
-            await connection.execute("VACUUM (ANALYZE, PARALLEL 0) series, sales")
+            await connection.execute("VACUUM (ANALYZE, PARALLEL 0)")
         database = Database(url)
         with step("training"):
             await publish_network(database, settings, seen(panel, until - 1), args.model)

@@ -321,12 +321,15 @@ async def stale_ids(connection: asyncpg.Connection, version: int, *, after: int,
     return [row[0] for row in rows]
 
 
+# Each series' forecast is looked up by its key: where the tables were last counted while empty, a join is planned that reads
+# all forecasts for every series.
 _STALE = f"""
     SELECT s.id
     FROM series s
     CROSS JOIN revisions r
     CROSS JOIN (SELECT max(last_day) AS day FROM series) newest
-    LEFT JOIN forecasts f ON f.series_id = s.id AND f.version = $1
+    LEFT JOIN LATERAL (
+        SELECT series_revision, calendar_revision FROM forecasts WHERE series_id = s.id AND version = $1 LIMIT 1) f ON true
     WHERE r.name = 'calendar' AND s.id > $2 AND {_active("newest.day")} AND {_FRESH} IS NOT TRUE
     ORDER BY s.id LIMIT $3
 """
