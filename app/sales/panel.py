@@ -63,6 +63,9 @@ class StrayRows:
     quantity_N: Floats
 
 
+NO_STRAY = StrayRows([], np.empty(0, "datetime64[D]"), np.empty(0, np.float32))
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """A panel and what it stands for: cutoff (inclusive), rows, and the revisions of the snapshot it was read from."""
@@ -138,7 +141,7 @@ async def _with_kept(
     revision_of = {row["id"]: row["revision"] for row in series}
     before = load_kept(file)
     table = None if before is None else await brought_up_to_date(driver, before, revision_of)
-    stray = _stray([], np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
+    stray = NO_STRAY
     if table is not None and first_day_of_use(np.repeat(np.arange(table.days, dtype=np.int32), table.rows_T)) > 0:
         table = None
     if table is None:

@@ -16,13 +16,12 @@ from app.registry import artifacts, retention
 from app.registry.artifacts import ArtifactDamaged, ArtifactMissing, load, load_findings, save
 from app.registry.quality import ROWS_OF_A_GROUP, Reported, Wanted, parquet_of, read_findings
 from app.registry.store import publish
-from app.sales.panel import StrayRows, TrainingData
+from app.sales.panel import NO_STRAY, StrayRows, TrainingData
 from models.cleaning import Findings, clean
 from models.panel import Panel
 from tests.registry.support import a_candidate, flip_byte, published, unused_for, weights_of
 
 JOB = uuid.UUID(int=1)
-NO_STRAY = StrayRows([], np.empty(0, "datetime64[D]"), np.empty(0, np.float32))
 
 
 def data_of(panel: Panel, stray: StrayRows = NO_STRAY) -> TrainingData:
