@@ -119,12 +119,14 @@ def _tracked(forecaster: Forecaster, states: list[Tracking], windows: Windows, *
     """A batch by networks as trained and their lineage together, once for each state; the first one says whether levels count."""
     memory_BL = windows.quantity_BM.numpy()
     whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
-    doubt_B = np.zeros(len(memory_BL), np.float32)
+    taken_back_B = np.zeros(len(memory_BL), np.float32)
     if states[0].levels:
-        brought_BM, doubt_B = at_present_level(memory_BL)
+        brought_BM, taken_back_B = at_present_level(memory_BL)
         windows = replace(windows, quantity_BM=torch.from_numpy(brought_BM))
     said = [
-        eased(*answer(replace(members_of(one, windows), whole=whole_B), one.adjustment, whole_units=False), doubt_B)
+        eased(
+            *answer(replace(members_of(one, windows), whole=whole_B), one.adjustment, whole_units=False), taken_back_B
+        )
         for one in (forecaster, forecaster.lineage)
         if one is not None
     ]

@@ -4,12 +4,15 @@ A network looks back for weeks and a year, so after a lasting jump (a new shelf,
 believe it. For each of several numbers of newest days (SPANS) their sales are compared with what the days before them let
 expect; how far such comparisons have wandered in the series' own past says how surprising that is. What is before the shift is
 then multiplied by the factor, drawn to 1 by how little is known of it and by how improbable a shift is: below certainty evidence
-acts softly. Nothing but the window is read, so a forecast with it can be computed again from version and data.
+acts softly. What was believed of a shift and is not certain is taken back after a week, the more, the less such deviations lasted
+in the series' own past: where sales jump and return, as by promotions, a deviation says little of the weeks after next.
+Nothing but the window is read, so a forecast with it can be computed again from version and data.
 
-Shapes: B windows, M memory days, D spans, E earlier ends of a span.
+Shapes: B windows, M memory days, N = M + 1 running sums, D spans, E earlier ends of a span.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +30,12 @@ PRIOR_SHIFT = 0.07
 """Prior odds of a shift at each of the spans. Together they give two fifths of a chance before anything was seen: levels
 drift all the time, and a part of every drift is believed."""
 LASTING_DAYS = 7
-DOUBT_TAKEN_BACK = 0.4
+LASTING_SPAN = 28
+"""A deviation of so many days is compared with what came of it: LASTING_DAYS … LASTING_SPAN days later."""
+KEPT_IN_DOUBT = 0.6
+"""Of the logarithm of a factor that is in doubt, after LASTING_DAYS, where a series' deviations have lasted."""
+LASTING_WEIGHT = 1.0
+"""Squared deviations that a series needs before its own past says half of how much they last."""
 FACTOR_VARIANCE = 0.5
 """Of the logarithm of a factor: two shifts of three lie between a half and the double."""
 LARGEST_LOG_FACTOR = 0.92
@@ -40,14 +48,61 @@ TAIL = 6.0
 SELDOM_ZERO = 5.0
 """A series that sells so many a day was closed or out of stock on a day without a sale: that says nothing of its level."""
 FEWEST_REFERENCE = 0.3
-"""Share of the reference's days that must have been observed."""
+FEWEST_SPAN = 0.25
+"""Shares of the reference's days and of a span's that must have been observed."""
 
 Doubles = NDArray[np.float64]
 
 
 def level_shifts(memory_BM: Floats) -> tuple[Doubles, Doubles]:
     """For each window and span the probability that the level shifted then, and the logarithm of the factor, each (B, D)."""
-    ratio_BD, variance_BD = _ratios(memory_BM.astype(np.float64))
+    return _shifts(_Sold.of(memory_BM))
+
+
+def at_present_level(memory_BM: Floats) -> tuple[Floats, Floats]:
+    """The windows' past brought to the level of their newest days, each day by what is believed of shifts since (NaN stays), and
+    the logarithm of what is to be taken back of it after LASTING_DAYS, (B,)."""
+    sold = _Sold.of(memory_BM)
+    probability_BD, factor_BD = _shifts(sold)
+    believed_BD = probability_BD * factor_BD
+    newer_BD = believed_BD.cumsum(axis=1)  # what is believed of the shifts that came after the days between two spans
+    days_D = np.diff([*SPANS, memory_BM.shape[1]])
+    factor_BD = np.exp(newer_BD).astype(np.float32)[:, ::-1]
+    brought = memory_BM.copy()
+    brought[:, : -SPANS[0]] *= np.repeat(factor_BD, days_D[::-1], axis=1)
+    doubt_B = (1 - probability_BD.sum(axis=1)) * newer_BD[:, -1]
+    return brought, (doubt_B * (1 - KEPT_IN_DOUBT * _lasting(sold))).astype(np.float32)
+
+
+def eased(mean_BH: Floats, quantiles_BHQ: Floats, taken_back_B: Floats) -> tuple[Floats, Floats]:
+    """A forecast from such a past, of which after LASTING_DAYS is taken back what `at_present_level` says: drifts return."""
+    later_H = np.arange(mean_BH.shape[1]) >= LASTING_DAYS
+    eased_BH = np.exp(-taken_back_B[:, None] * later_H).astype(np.float32)
+    return mean_BH * eased_BH, quantiles_BHQ * eased_BH[..., None]
+
+
+@dataclass(frozen=True)
+class _Sold:
+    """Running sums of what was sold and of what the weekday profile lets expect of the same days, each (B, N)."""
+
+    sold_BN: Doubles
+    usual_BN: Doubles
+
+    @classmethod
+    def of(cls, memory_BM: Floats) -> "_Sold":
+        units_BM = memory_BM.astype(np.float64)
+        level_B1 = _mean(units_BM[:, -364:])[:, None]
+        seen_BM = np.isfinite(units_BM) & ~((units_BM == 0) & (level_B1 > SELDOM_ZERO))
+        sold_BM = np.where(seen_BM, units_BM, 0.0)
+        return cls(_running(sold_BM), _running(_weekday_profile(sold_BM, seen_BM) * seen_BM))
+
+    def between(self, begin: slice, end: slice) -> tuple[Doubles, Doubles]:
+        """What was sold from each of the first days to before each of the last ones, and what was usual, (B, E)."""
+        return self.sold_BN[:, end] - self.sold_BN[:, begin], self.usual_BN[:, end] - self.usual_BN[:, begin]
+
+
+def _shifts(sold: _Sold) -> tuple[Doubles, Doubles]:
+    ratio_BD, variance_BD = _ratios(sold)
     known_BD = np.isfinite(ratio_BD)
     log_BD, wider_BD = np.nan_to_num(ratio_BD), variance_BD + FACTOR_VARIANCE
     evidence_BD = _log_density(log_BD, wider_BD) - _log_density(log_BD, variance_BD)
@@ -56,25 +111,21 @@ def level_shifts(memory_BM: Floats) -> tuple[Doubles, Doubles]:
     return odds_BD / (1 + odds_BD.sum(axis=1, keepdims=True)), factor_BD
 
 
-def at_present_level(memory_BM: Floats) -> tuple[Floats, Floats]:
-    """The windows' past brought to the level of their newest days, each day by what is believed of shifts since (NaN stays), and
-    the logarithm of the part of it that is in doubt, (B,)."""
-    probability_BD, factor_BD = level_shifts(memory_BM)
-    believed_BD = probability_BD * factor_BD
-    newer_BD = believed_BD.cumsum(axis=1)  # what is believed of the shifts that came after the days between two spans
-    days_D = np.diff([*SPANS, memory_BM.shape[1]])
-    factor_BD = np.exp(newer_BD).astype(np.float32)[:, ::-1]
-    brought = memory_BM.copy()
-    brought[:, : -SPANS[0]] *= np.repeat(factor_BD, days_D[::-1], axis=1)
-    doubt_B = (1 - probability_BD.sum(axis=1)) * newer_BD[:, -1]
-    return brought, doubt_B.astype(np.float32)
-
-
-def eased(mean_BH: Floats, quantiles_BHQ: Floats, doubt_B: Floats) -> tuple[Floats, Floats]:
-    """A forecast from such a past, of which a share of what is in doubt is taken back after LASTING_DAYS: drifts return."""
-    later_H = np.arange(mean_BH.shape[1]) >= LASTING_DAYS
-    eased_BH = np.exp(-np.float32(DOUBT_TAKEN_BACK) * doubt_B[:, None] * later_H).astype(np.float32)
-    return mean_BH * eased_BH, quantiles_BHQ * eased_BH[..., None]
+def _lasting(sold: _Sold) -> Doubles:
+    """How much of a deviation was still there LASTING_DAYS … LASTING_SPAN days later in the series' own past, drawn to 1 where
+    little has deviated, (B,)."""
+    ratio_BE, level_BE = (x_BE[:, : -LASTING_SPAN // EARLIER_STEP] for x_BE in _ratios_of_span(sold, LASTING_SPAN))
+    end = _ends(sold, LASTING_SPAN)
+    first, last = (
+        slice(end.start + days, end.stop + days - LASTING_SPAN, EARLIER_STEP) for days in (LASTING_DAYS, LASTING_SPAN)
+    )
+    sold_BE, usual_BE = sold.between(first, last)
+    later_BE = np.log((sold_BE + 1) / (level_BE * usual_BE + 1))
+    known_BE = np.isfinite(ratio_BE) & (usual_BE > FEWEST_SPAN * (LASTING_SPAN - LASTING_DAYS))
+    deviation_BE, later_BE = (np.clip(np.where(known_BE, x_BE, 0.0), -1, 1) for x_BE in (ratio_BE, later_BE))
+    products_B, squares_B = (deviation_BE * later_BE).sum(axis=1), (deviation_BE**2).sum(axis=1)
+    lasting_B: Doubles = (products_B + LASTING_WEIGHT) / (squares_B + LASTING_WEIGHT)
+    return np.clip(lasting_B, 0.0, 1 / KEPT_IN_DOUBT)
 
 
 def _log_density(value: Doubles, variance: Doubles) -> Doubles:
@@ -82,17 +133,12 @@ def _log_density(value: Doubles, variance: Doubles) -> Doubles:
     return -(TAIL + 1) / 2 * np.log1p(value**2 / (TAIL * variance)) - 0.5 * np.log(variance)
 
 
-def _ratios(memory_BM: Doubles) -> tuple[Doubles, Doubles]:
+def _ratios(sold: _Sold) -> tuple[Doubles, Doubles]:
     """The logarithm of each span's ratio (B, D), NaN where too little was observed, and its variance when nothing shifts."""
-    level_B1 = _mean(memory_BM[:, -364:])[:, None]
-    seen_BM = np.isfinite(memory_BM) & ~((memory_BM == 0) & (level_B1 > SELDOM_ZERO))
-    sold_BM = np.where(seen_BM, memory_BM, 0.0)
-    usual_BM = _weekday_profile(sold_BM, seen_BM) * seen_BM
-    sold_BN, usual_BN = _running(sold_BM), _running(usual_BM)
-    ratio_BD = np.empty((len(memory_BM), len(SPANS)))
+    ratio_BD = np.empty((len(sold.sold_BN), len(SPANS)))
     variance_BD = np.empty_like(ratio_BD)
     for number, span in enumerate(SPANS):
-        ratio_BE, expected_B = _ratios_of_span(sold_BN, usual_BN, span)
+        ratio_BE, level_BE = _ratios_of_span(sold, span)
         ratio_BD[:, number] = ratio_BE[:, -1]
         shared = math.ceil(span / EARLIER_STEP)  # the newest itself, and those that share days with it
         apart_BE = ratio_BE[:, :-shared]
@@ -100,24 +146,29 @@ def _ratios(memory_BM: Doubles) -> tuple[Doubles, Doubles]:
         weight_B = count_B * EARLIER_STEP / max(span, EARLIER_STEP)
         square_B = np.nan_to_num(np.minimum(apart_BE**2, 1.0)).sum(axis=1) / np.maximum(count_B, 1)
         own_B = (weight_B * square_B + USUAL_WEIGHT * USUAL_VARIANCE) / (weight_B + USUAL_WEIGHT)
+        expected_B = np.nan_to_num(level_BE[:, -1] * (sold.usual_BN[:, -1] - sold.usual_BN[:, -1 - span]))
         variance_BD[:, number] = own_B + 1 / np.maximum(expected_B + 1, 1)
     return ratio_BD, variance_BD
 
 
-def _ratios_of_span(sold_BN: Doubles, usual_BN: Doubles, span: int) -> tuple[Doubles, Doubles]:
-    """log((sold + 1) / (expected + 1)) of the span that ends with the newest day and with earlier ones, (B, E), the newest last;
-    and what was expected of the newest."""
-    newest = sold_BN.shape[1] - 1
-    oldest = newest - (newest - REFERENCE_DAYS - span) // EARLIER_STEP * EARLIER_STEP
-    end, begin, before = (
-        slice(oldest - back, newest - back + 1, EARLIER_STEP) for back in (0, span, span + REFERENCE_DAYS)
-    )
-    usual_BE, before_BE = usual_BN[:, end] - usual_BN[:, begin], usual_BN[:, begin] - usual_BN[:, before]
-    level_BE = (sold_BN[:, begin] - sold_BN[:, before]) / np.maximum(before_BE, 1e-9)
-    expected_BE = level_BE * usual_BE
-    ratio_BE = np.log((sold_BN[:, end] - sold_BN[:, begin] + 1) / (expected_BE + 1))
-    enough_BE = (usual_BE > 0.25 * span) & (before_BE > FEWEST_REFERENCE * REFERENCE_DAYS)
-    return np.where(enough_BE, ratio_BE, np.nan), np.nan_to_num(expected_BE[:, -1])
+def _ratios_of_span(sold: _Sold, span: int) -> tuple[Doubles, Doubles]:
+    """log((sold + 1) / (expected + 1)) of the span that ends with the newest day and with earlier ones, and the level of the days
+    before each, (B, E), the newest last."""
+    end = _ends(sold, span)
+    begin, before = (slice(end.start - back, end.stop - back, EARLIER_STEP) for back in (span, span + REFERENCE_DAYS))
+    sold_BE, usual_BE = sold.between(begin, end)
+    sold_before_BE, usual_before_BE = sold.between(before, begin)
+    level_BE = sold_before_BE / np.maximum(usual_before_BE, 1e-9)
+    ratio_BE = np.log((sold_BE + 1) / (level_BE * usual_BE + 1))
+    enough_BE = (usual_BE > FEWEST_SPAN * span) & (usual_before_BE > FEWEST_REFERENCE * REFERENCE_DAYS)
+    return np.where(enough_BE, ratio_BE, np.nan), level_BE
+
+
+def _ends(sold: _Sold, span: int) -> slice:
+    """Where spans end in the running sums: with the newest day and every EARLIER_STEP days before it, as far as there is a
+    reference before them."""
+    newest = sold.sold_BN.shape[1] - 1
+    return slice(newest - (newest - REFERENCE_DAYS - span) // EARLIER_STEP * EARLIER_STEP, newest + 1, EARLIER_STEP)
 
 
 def _weekday_profile(sold_BM: Doubles, seen_BM: NDArray[np.bool_]) -> Doubles:

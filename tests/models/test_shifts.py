@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.online.shifts import DOUBT_TAKEN_BACK, LARGEST_LOG_FACTOR, SPANS, at_present_level, eased, level_shifts
+from models.online.shifts import KEPT_IN_DOUBT, LARGEST_LOG_FACTOR, SPANS, at_present_level, eased, level_shifts
 from models.windows import MEMORY
 
 
@@ -72,8 +72,51 @@ def test_a_series_of_which_little_is_known_stays_as_it_is() -> None:
 
 def test_what_is_in_doubt_is_partly_taken_back_after_a_week() -> None:
     mean, quantiles = np.full((2, 10), 8.0, np.float32), np.full((2, 10, 3), 6.0, np.float32)
-    eased_mean, eased_quantiles = eased(mean, quantiles, np.array([0.5, 0.0], np.float32))
+    eased_mean, eased_quantiles = eased(mean, quantiles, np.array([0.2, 0.0], np.float32))
     np.testing.assert_array_equal(eased_mean[:, :7], mean[:, :7])
-    np.testing.assert_allclose(eased_mean[0, 7:], 8 * np.exp(-DOUBT_TAKEN_BACK * 0.5), rtol=1e-6)
-    np.testing.assert_allclose(eased_quantiles[0, 7:], 6 * np.exp(-DOUBT_TAKEN_BACK * 0.5), rtol=1e-6)
+    np.testing.assert_allclose(eased_mean[0, 7:], 8 * np.exp(-0.2), rtol=1e-6)
+    np.testing.assert_allclose(eased_quantiles[0, 7:], 6 * np.exp(-0.2), rtol=1e-6)
     np.testing.assert_array_equal(eased_quantiles[1], quantiles[1])
+
+
+def in_doubt(memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The logarithm of what is believed of shifts without certainty, and the share of it that is taken back."""
+    probability, log_factor = level_shifts(memory)
+    doubt = (1 - probability.sum(axis=1)) * (probability * log_factor).sum(axis=1)
+    return doubt, at_present_level(memory)[1] / doubt
+
+
+def test_of_a_series_that_hardly_deviated_the_usual_share_is_taken_back() -> None:
+    doubt, share = in_doubt(sold(20, mean=10_000))
+    known = np.abs(doubt) > 1e-6
+    np.testing.assert_allclose(share[known], 1 - KEPT_IN_DOUBT, atol=0.01)
+
+
+def test_more_is_taken_back_where_deviations_returned_than_where_they_lasted() -> None:
+    returning, lasting = sold(20, mean=100), sold(20, mean=100)
+    returning[:, np.arange(MEMORY) % 56 < 28] *= 2
+    lasting *= 1.4 ** (np.arange(MEMORY) // 60)
+    assert (in_doubt(returning)[1] > 1.5 * (1 - KEPT_IN_DOUBT)).all()
+    assert (in_doubt(lasting)[1] < 1 - KEPT_IN_DOUBT).all()
+
+
+def test_how_deviations_lasted_is_what_their_own_past_says_by_hand() -> None:
+    """One series without weekdays and noise, so that all sums can be taken day by day."""
+    memory = np.full((1, MEMORY), 50.0, np.float32)
+    memory[0, np.arange(MEMORY) % 91 < 40] = 80.0
+    memory[0, -9:] = 65.0
+    newest_days = memory[0, -182:]
+    profile = np.array([newest_days[(MEMORY - day) % -7 % 7 :: 7].mean() for day in range(MEMORY)])
+    profile = 0.9 * profile / newest_days.mean() + 0.1
+    products = squares = 0.0
+    for newest in range(MEMORY - 28, 168 + 28 - 1, -7):
+        level = memory[0, newest - 196 : newest - 28].sum() / profile[newest - 196 : newest - 28].sum()
+
+        def ratio(begin: int, end: int, level: float = level) -> float:
+            expected = level * profile[begin:end].sum()
+            return float(np.clip(np.log((memory[0, begin:end].sum() + 1) / (expected + 1)), -1, 1))
+
+        products += ratio(newest - 28, newest) * ratio(newest + 7, newest + 28)
+        squares += ratio(newest - 28, newest) ** 2
+    kept = np.clip(KEPT_IN_DOUBT * (products + 1) / (squares + 1), 0, 1)
+    np.testing.assert_allclose(in_doubt(memory)[1], 1 - kept, rtol=1e-4)
