@@ -71,7 +71,7 @@ def lived(champion: Forecaster, posted: Panel, true: Panel, wrong: Index, first:
         if cutoff >= scored_from:
             rows = right[answerable(true, cutoff)[right]]
             some = Forecast(forecast.mean_SH[rows], forecast.quantiles_SHQ[rows], forecast.levels_Q)
-            losses.add(some, true.rows(rows), cutoff, scored_from)
+            losses.add(some, true.rows(rows), cutoff, cutoff - scored_from)
     return losses.figures()["wql"]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.poison import HORIZON, SCORED_DAYS, WRONG_DAYS, WRONG_FROM, lived, poisoned
 from benchmarks.updates import table
 from benchmarks.updates.__main__ import described, main
 from benchmarks.updates.losses import COSTS, SUMS, Losses, against, by_target_day, pooled
@@ -16,6 +17,8 @@ from models import metrics
 from models.baselines import BASELINES
 from models.evaluation import SCORED_LEVELS
 from models.quantiles import interpolate_levels
+from models.training import train
+from models.training_config import TrainingConfig
 from tests.models.panels import make_panel
 
 
@@ -106,3 +109,19 @@ def test_a_short_run_goes_on_where_it_was_and_becomes_a_table(
     lines = table.table(first).splitlines()
     assert lines[2].startswith("| policy | WQL | SQL |")
     assert len(lines) == 4 + 6
+
+
+def test_poison_scores_the_series_that_were_posted_right() -> None:
+    """Wrong days of one series change its own sales and no others'; how good the others are stays a WQL of theirs."""
+    panel = make_panel(series=4, days=300)
+    first = panel.days - 1 - WRONG_FROM - WRONG_DAYS - SCORED_DAYS - HORIZON
+    seen = panel.until(panel.start + np.timedelta64(first, "D"))
+    champion = replace(train(seen, TrainingConfig(model="mlp", horizon=HORIZON, epochs=1)).forecaster, twin=None)
+    wrong = np.array([0])
+    posted = poisoned(panel, wrong, first, "units", np.random.default_rng(0))
+    np.testing.assert_array_equal(posted.quantity_ST[1:], panel.quantity_ST[1:])
+    days = slice(first + WRONG_FROM, first + WRONG_FROM + WRONG_DAYS)
+    assert np.nansum(posted.quantity_ST[0, days]) == 12 * np.nansum(panel.quantity_ST[0, days]) > 0
+    clean = lived(champion, panel, panel, wrong, first, seed=0)
+    assert 0.01 < clean < 2
+    assert lived(champion, posted, panel, wrong, first, seed=0) == pytest.approx(clean, rel=0.05)
