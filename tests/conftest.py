@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from fastapi import FastAPI
 
 from app.auth import create_key
@@ -23,6 +24,7 @@ from app.telemetry import configure_logging
 from tests.support import client_of, on_database, run_sql
 
 configure_logging("warning", human=False)
+torch.set_num_threads(1)  # networks this small are faster on one, and two test processes do not fight for two cores
 os.environ.setdefault("SHELFCAST_READY_CHILD", "false")  # a process for a job that most workers here never get
 
 

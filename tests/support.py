@@ -13,14 +13,15 @@ DEADLINE_SECONDS = 30.0
 
 async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = DEADLINE_SECONDS) -> object:
     """Wait for a condition, looking again and again; fail when it does not come true."""
-    deadline = asyncio.get_running_loop().time() + seconds
+    begun = asyncio.get_running_loop().time()
     while True:
         found = await condition()
         if found:
             return found
-        if asyncio.get_running_loop().time() > deadline:
+        waited = asyncio.get_running_loop().time() - begun
+        if waited > seconds:
             raise AssertionError(f"not true within {seconds} s: {condition}")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(min(0.02 + waited / 20, 0.1))  # looks take time from what is waited for
 
 
 def client_of(app: FastAPI, key: str | None) -> httpx.AsyncClient:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from app.config import Settings
 from app.database.engine import Database
@@ -46,12 +45,7 @@ def _trained(architecture: Architecture, horizon: int, seed: int) -> Trained:
         batch_size=64,
         seed=seed,
     )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # so small a network is trained many times faster by one thread than by two that wait
-    try:
-        return train(panel, config)
-    finally:
-        torch.set_num_threads(threads)
+    return train(panel, config)
 
 
 @pytest.fixture(scope="session")

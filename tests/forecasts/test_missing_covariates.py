@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-import torch
 
 from models.holidays import HOLIDAYS, Place, with_holidays
 from models.panel import Panel
@@ -36,12 +35,7 @@ def informed() -> Trained:
     config = TrainingConfig(
         model="mlp", horizon=HORIZON, context_length=14, width=8, layers=1, epochs=1, batch_size=64, known=KNOWN
     )  # fmt: skip
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return train(panel, config)
-    finally:
-        torch.set_num_threads(threads)
+    return train(panel, config)
 
 
 async def put_days(client: httpx.AsyncClient, count: int, **values: Any) -> None:

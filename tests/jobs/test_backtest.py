@@ -131,7 +131,7 @@ def check_scores(found: dict[str, Any], table: pd.DataFrame) -> None:
         assert (scaled.loc[source] / one["observed"]).mean() == pytest.approx(scores["mase"])
 
 
-@pytest.mark.usefixtures("sales", "worker")
+@pytest.mark.usefixtures("sales", "worker_here")
 async def test_a_version_is_judged_by_days_it_has_not_learned_from(
     client: httpx.AsyncClient, database: Database
 ) -> None:
@@ -165,7 +165,7 @@ async def test_a_version_is_judged_by_days_it_has_not_learned_from(
     assert await count_versions(database) == 1
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("worker_here")
 async def test_windows_without_history_are_left_out_and_none_left_fails(
     client: httpx.AsyncClient, database: Database
 ) -> None:

@@ -3,20 +3,18 @@
 import httpx
 import pytest
 
-from tests.jobs.workers import TINY, Workers, post_job, read_job, until_status
+from tests.jobs.workers import TINY, done, post_job, read_job, until_status
 
 COMPRESSED = TINY | {"model": "ensemble", "heads": 2, "compress": True}
 
 
-@pytest.mark.usefixtures("sales")
+@pytest.mark.usefixtures("sales", "worker_here")
 async def test_a_training_tells_whether_student_or_ensemble_was_kept_and_the_version_answers(
-    client: httpx.AsyncClient, workers: Workers
+    client: httpx.AsyncClient,
 ) -> None:
-    job = await post_job(client, COMPRESSED | {"promote": "always"})
-    assert (await read_job(client, job))["request"]["compress"] is True
-    workers.start()
-    ended = await until_status(client, job, "succeeded", "failed")
-    assert (ended["status"], ended["model_version"], ended["progress"]) == ("succeeded", 1, 1), ended
+    ended = await done(client, COMPRESSED | {"promote": "always"})
+    assert ended["request"]["compress"] is True
+    assert (ended["model_version"], ended["progress"]) == (1, 1), ended
     found = ended["compressed"]
     assert set(found) == {"kept", "wql", "sql", "speed_ratio", "sentence"}
     assert found["sentence"].startswith(f"The {found['kept']} was kept: ")
@@ -31,13 +29,10 @@ async def test_a_training_tells_whether_student_or_ensemble_was_kept_and_the_ver
     assert (forecast["model_version"], forecast["fallback"], len(forecast["forecast"])) == (1, None, 7)
 
 
-@pytest.mark.usefixtures("sales")
-async def test_the_limit_of_time_holds_for_training_and_distilling_together(
-    client: httpx.AsyncClient, workers: Workers
-) -> None:
+@pytest.mark.usefixtures("sales", "worker_here")
+async def test_the_limit_of_time_holds_for_training_and_distilling_together(client: httpx.AsyncClient) -> None:
     """Whose time it ends depends on the machine; models/test_distilling.py sees each, by a clock of its own."""
     job = await post_job(client, COMPRESSED | {"epochs": 500, "patience": 500, "max_seconds": 1})
-    workers.start()
     ended = await until_status(client, job, "succeeded", "failed")
     if ended["status"] == "failed":
         assert ended["error"]["code"] == "time_limit", ended

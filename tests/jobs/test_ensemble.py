@@ -5,26 +5,19 @@ import pytest
 
 from app.database.engine import Database
 from tests.jobs.test_quality import rows
-from tests.jobs.workers import TINY, Workers, add_days, post_job, until_status
+from tests.jobs.workers import TINY, add_days, done, update
 
 ENSEMBLE = TINY | {"model": "ensemble", "heads": 2, "cleaning": "seasonal"}
 
 
-@pytest.mark.usefixtures("database")
+@pytest.mark.usefixtures("worker_here")
 async def test_an_ensemble_is_trained_answers_is_updated_and_backtested(
-    client: httpx.AsyncClient, workers: Workers, database: Database
+    client: httpx.AsyncClient, database: Database
 ) -> None:
     assert (await client.post("/v1/sales", json={"sales": [*rows("A-1", d40=None), *rows("A-2")]})).status_code == 200
-    workers.start()
-
-    async def done(body: dict[str, object]) -> dict[str, object]:
-        ended = await until_status(client, await post_job(client, body), "succeeded", "failed")
-        assert ended["status"] == "succeeded", ended
-        return ended
-
-    assert (await done(ENSEMBLE | {"promote": "always"}))["model_version"] == 1
+    assert (await done(client, ENSEMBLE | {"promote": "always"}))["model_version"] == 1
     await add_days(database, 28)
-    assert (await done({"kind": "update", "promote": "always"}))["model_version"] == 2
+    assert (await update(client, promote="always"))["model_version"] == 2
     for version in (1, 2):
         model = (await client.get(f"/v1/models/{version}")).json()
         assert model["architecture"] == model["config"]["architecture"] == "ensemble"
@@ -36,6 +29,6 @@ async def test_an_ensemble_is_trained_answers_is_updated_and_backtested(
     assert (forecast["model_version"], forecast["fallback"], len(forecast["forecast"])) == (2, None, 7)
 
     for asked in ({"model_version": 2}, ENSEMBLE):
-        ended = await done({"kind": "backtest", "windows": 1, "step": 7} | asked)
+        ended = await done(client, {"kind": "backtest", "windows": 1, "step": 7} | asked)
         result = (await client.get(f"/v1/training-jobs/{ended['id']}/backtest")).json()
         assert result["model"] == "ensemble" and result["overall"]["scores"]["model"]["wql"] >= 0

@@ -8,7 +8,7 @@ import pytest
 from app.config import Settings
 from app.database.engine import Database
 from app.registry.artifacts import stored
-from tests.jobs.workers import TINY, Workers, add_days, add_sales, post_job, until_status, working
+from tests.jobs.workers import TINY, add_days, add_sales, post_job, until_status, working, working_here
 from tests.support import until
 
 
@@ -67,7 +67,7 @@ async def test_a_training_becomes_a_version_and_updates_become_its_children(
     assert "champion" in (await client.get("/v1/models/3")).json()["metrics"]
 
 
-@pytest.mark.usefixtures("worker")
+@pytest.mark.usefixtures("worker_here")
 async def test_data_that_cannot_be_trained_on_fails_at_once_with_the_reason(
     client: httpx.AsyncClient, database: Database, settings: Settings
 ) -> None:
@@ -84,10 +84,10 @@ async def test_data_that_cannot_be_trained_on_fails_at_once_with_the_reason(
 
 @pytest.mark.usefixtures("sales")
 async def test_an_artifact_store_that_cannot_be_written_is_tried_again_and_then_named(
-    client: httpx.AsyncClient, settings: Settings, workers: Workers
+    client: httpx.AsyncClient, settings: Settings, database_url: str
 ) -> None:
     (settings.home / "artifacts").write_text("a file where the folder should be")
-    workers.start(max_attempts=2)
-    ended = await until_status(client, await post_job(client), "failed", "succeeded")
+    async with working_here(settings.model_copy(update={"max_attempts": 2}), database_url):
+        ended = await until_status(client, await post_job(client), "failed", "succeeded")
     assert (ended["error"]["code"], ended["attempt"]) == ("unavailable", 2)
     assert "artifact" in ended["error"]["detail"]

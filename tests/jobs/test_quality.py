@@ -4,8 +4,12 @@ from datetime import date, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
-from tests.jobs.workers import TINY, Workers, add_days, post_job, until_status
+from app.database.engine import Database
+from tests.jobs.workers import TINY, add_days, done, update
+
+pytestmark = pytest.mark.usefixtures("worker_here")
 
 FIRST = date(2026, 5, 1)
 DAYS = 100
@@ -20,7 +24,7 @@ def rows(sku: str, **changed: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [row | (changes.get(day) or {}) for day, row in enumerate(days) if changes.get(day, {}) is not None]
 
 
-async def test_what_cleaning_found_can_be_read_after_the_training(client: httpx.AsyncClient, workers: Workers) -> None:
+async def test_what_cleaning_found_can_be_read_after_the_training(client: httpx.AsyncClient) -> None:
     sales = [
         *rows("A-1", d40=None, d41=None, d60={"quantity": 1000}, d70={"quantity": 1000, "promo": True}),
         *rows("A-2", d50={"quantity": 0, "in_stock": False}, d51={"quantity": 2, "in_stock": 0.5}),
@@ -28,10 +32,7 @@ async def test_what_cleaning_found_can_be_read_after_the_training(client: httpx.
         {"sku": "A-3", "location": "S1", "date": "1926-05-01", "quantity": 10},  # a mistyped year
     ]
     assert (await client.post("/v1/sales", json={"sales": sales})).status_code == 200
-    workers.start()
-    job = await post_job(client, TINY | {"promote": "always", "cleaning": "seasonal"})
-    ended = await until_status(client, job, "succeeded", "failed")
-    assert ended["status"] == "succeeded", ended
+    await done(client, TINY | {"promote": "always", "cleaning": "seasonal"})
     assert (await client.get("/v1/models/1")).json()["config"]["cleaning"] == "seasonal"
 
     async def found(sku: str, **query: Any) -> list[tuple[Any, ...]]:
@@ -56,20 +57,16 @@ async def test_what_cleaning_found_can_be_read_after_the_training(client: httpx.
 
 
 async def test_an_update_has_a_report_of_its_own_and_no_cleaning_finds_nothing(
-    client: httpx.AsyncClient, workers: Workers, database: Any
+    client: httpx.AsyncClient, database: Database
 ) -> None:
     gap = [*rows("A-1", d40=None), *rows("A-2")]
     assert (await client.post("/v1/sales", json={"sales": gap})).status_code == 200
-    workers.start()
-    job = await post_job(client, TINY | {"promote": "never", "cleaning": "none"})
-    assert (await until_status(client, job, "succeeded", "failed"))["model_version"] == 1
+    assert (await done(client, TINY | {"promote": "never", "cleaning": "none"}))["model_version"] == 1
     answer = (await client.get("/v1/series/quality", params={"model_version": 1})).json()
     assert (answer["cleaning"], answer["findings"]) == ("none", [])
 
-    job = await post_job(client, TINY | {"promote": "always"})
-    assert (await until_status(client, job, "succeeded", "failed"))["model_version"] == 2
+    assert (await done(client, TINY | {"promote": "always"}))["model_version"] == 2
     await add_days(database, 28)
-    job = await post_job(client, {"kind": "update"})
-    assert (await until_status(client, job, "succeeded", "failed"))["model_version"] == 3
+    assert (await update(client))["model_version"] == 3
     reports = [(await client.get("/v1/series/quality", params={"model_version": v})).json()["findings"] for v in (2, 3)]
     assert reports[0] == reports[1] and [row["kind"] for row in reports[0]] == ["gap"]

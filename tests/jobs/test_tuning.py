@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from app.database.engine import Database
-from tests.jobs.workers import TINY, Workers, count_versions, post_job, read_job, until_status
+from tests.jobs.workers import TINY, Workers, count_versions, done, post_job, read_job, until_status
 from tests.support import until
 
 pytestmark = pytest.mark.usefixtures("sales")
@@ -78,14 +78,9 @@ async def test_a_job_is_cancelled_amid_its_trials_and_takes_them_along_when_it_i
     assert await kept(database, job) == []
 
 
-async def test_trials_that_take_all_the_time_leave_the_training_its_own(
-    client: httpx.AsyncClient, workers: Workers
-) -> None:
-    job = await post_job(client, TUNED | {"tune": {"trials": 1000, "timeout_s": 1.5}})
-    workers.start()
-    ended = await until_status(client, job, "succeeded", "failed")
-    assert ended["status"] == "succeeded", ended
-    tuning = ended["tuning"]
+@pytest.mark.usefixtures("worker_here")
+async def test_trials_that_take_all_the_time_leave_the_training_its_own(client: httpx.AsyncClient) -> None:
+    tuning = (await done(client, TUNED | {"tune": {"trials": 1000, "timeout_s": 1.5}}))["tuning"]
     tried = tuning["complete"] + tuning["pruned"] + tuning["failed"]
     assert 1 <= tried < 1000
     assert any("1.5 s" in note for note in tuning["notes"])

@@ -19,10 +19,10 @@ from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
-from app.errors import Problem
 from app.jobs import queue
 from app.jobs.child import last_word
-from app.jobs.running import Outcome, RunningJob
+from app.jobs.process import LONGEST_LINE, Child
+from app.jobs.running import RunningJob
 from app.jobs.worker import Worker, run_worker
 from tests.support import until
 
@@ -88,35 +88,65 @@ async def working(settings: Settings, database_url: str) -> AsyncIterator[None]:
 async def working_here(settings: Settings, database_url: str) -> AsyncIterator[None]:
     """A worker that does its jobs in the test's own process, claimed, worked on and settled by what workers and their children
     run. What is left out are the processes, which take most of a small job's time, and whatever a worker does between jobs."""
-    stop = asyncio.Event()
+    stop, database = asyncio.Event(), Database(database_url, pool_size=2)
 
     async def work() -> None:
         while not stop.is_set():
-            if not await work_once(settings, database_url):
-                await asyncio.sleep(0.02)
+            if not await _work(settings, database, database_url):
+                await asyncio.sleep(0.05)
 
     running = asyncio.create_task(work())
     yield
     stop.set()
-    await running
+    try:
+        await running
+    finally:
+        await database.close()
+
+
+class Here:
+    """A child's process as its parent knows it, which is this process: the pipe that it talks into, and its end."""
+
+    def __init__(self) -> None:
+        self.stdout = asyncio.StreamReader(limit=LONGEST_LINE)
+        self._loop = asyncio.get_running_loop()
+
+    def tell(self, message: dict[str, Any]) -> None:
+        self._loop.call_soon_threadsafe(self.stdout.feed_data, orjson.dumps(message) + b"\n")
+
+    def work(self, task: dict[str, Any]) -> None:
+        """What a child does with a task, on a thread."""
+        try:
+            self.tell(last_word(task, self.tell))
+        finally:
+            self._loop.call_soon_threadsafe(self.stdout.feed_eof)
+
+    async def wait(self) -> int:
+        return 0
 
 
 async def work_once(settings: Settings, database_url: str) -> bool:
     """Claim the job that has waited longest and do it to its settled end, in this process. Whether there was one."""
-    database, stop, claimed = Database(database_url, pool_size=2), asyncio.Event(), time.monotonic()
+    database = Database(database_url, pool_size=2)
     try:
-        async with database.transaction() as connection:
-            ours = await queue.claim(connection, "here", lease_seconds=600)
-        if ours is None:
-            return False
-        worker = Worker(settings, database, database_url, stop)
-        task = orjson.loads(orjson.dumps(worker._task(ours)))
-        word = await asyncio.to_thread(last_word, task, lambda message: None)
-        problem = Problem(word["code"], word["detail"]) if "code" in word else None
-        running = RunningJob(ours, database, settings, claimed=claimed + 600, stop=stop)
-        await running._settle(Outcome(word["type"], orjson.loads(orjson.dumps(word)), problem), None)
+        return await _work(settings, database, database_url)
     finally:
         await database.close()
+
+
+async def _work(settings: Settings, database: Database, database_url: str) -> bool:
+    stop, claimed = asyncio.Event(), time.monotonic()
+    async with database.transaction() as connection:
+        ours = await queue.claim(connection, "here", lease_seconds=600)
+    if ours is None:
+        return False
+    worker = Worker(settings, database, database_url, stop)
+    task = orjson.loads(orjson.dumps(worker._task(ours)))
+    here = Here()
+    child = Child(here)
+    await asyncio.to_thread(here.work, task)
+    running = RunningJob(ours, database, settings, claimed=claimed + 600, stop=stop)
+    await running._settle(await running._child_ended(child), child.news)
     return True
 
 

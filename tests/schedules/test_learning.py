@@ -1,6 +1,5 @@
-"""Jobs of schedules run to their end by a real worker: an update by what came in, then a training as the champion's own."""
+"""Jobs of schedules run to their end: an update by what came in, then a training as the champion's own."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -8,29 +7,21 @@ import pytest
 
 from app.config import Settings
 from app.database.engine import Database
-from app.jobs.worker import run_worker
-from tests.jobs.workers import TINY, add_days, add_sales, post_job, until_status
+from tests.jobs.workers import TINY, add_days, add_sales, done, until_status, working_here
 from tests.schedules.world import jobs_of, run, run_at, shown
 
 
 @pytest.fixture
 async def worker(settings: Settings, database_url: str, database: Database) -> AsyncIterator[None]:
-    """A worker that by its own clock finds no schedule on."""
     await run(database, "UPDATE schedules SET enabled = false, since = '2026-01-01'")
-    stop = asyncio.Event()
-    quick = settings.model_copy(update={"refresh": False, "poll_seconds": 0.1})
-    running = asyncio.create_task(run_worker(quick, database_url, stop=stop))
-    yield
-    stop.set()
-    await asyncio.wait_for(running, 15)
+    async with working_here(settings, database_url):
+        yield
 
 
 @pytest.mark.usefixtures("worker")
 async def test_a_champion_is_updated_and_then_trained_anew(client: httpx.AsyncClient, database: Database) -> None:
     await add_sales(database)
-    job = await post_job(client, TINY | {"epochs": 2, "promote": "always"})
-    first = await until_status(client, job, "succeeded", "failed")
-    assert first["model_version"] == 1, first
+    assert (await done(client, TINY | {"epochs": 2, "promote": "always"}))["model_version"] == 1
     assert (await client.get("/v1/models/1")).json()["trained_on"]["cutoff"] == "2026-08-08"
 
     await add_days(database, 28)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import torch
 
 from app.config import Settings
 from app.database.engine import Database
@@ -18,21 +17,12 @@ from tests.updates.world import Shop, begin, settings_of
 
 
 @pytest.fixture(scope="session")
-def one_thread() -> Iterator[None]:
-    """Networks this small are faster on one thread, and two test workers do not fight for two cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
 def begun_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("updates") / "home"
 
 
 @pytest.fixture(scope="session")
-def template(postgres_url: str, template: str, begun_home: Path, one_thread: None) -> Iterator[str]:
+def template(postgres_url: str, template: str, begun_home: Path) -> Iterator[str]:
     """The name of a database that others are cloned from, with two versions whose artifacts lie in `begun_home`."""
     name = f"updates_{uuid.uuid4().hex[:8]}"
     run_sql(postgres_url, f"CREATE DATABASE {name} TEMPLATE {template}")
