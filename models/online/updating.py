@@ -7,6 +7,7 @@ Shapes: S series, H horizon, Q quantile levels, T days.
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +19,10 @@ from models.evaluation import Source, evaluate
 from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.heldout import judged
-from models.inference import Issued, answerable, issue, predict
+from models.inference import Experts, Issued, answerable, asked, by_state, issue, predict
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
-from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, issued_at, tracked
+from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, heard, tracked
 from models.online.tracking import Matured, Tracking, corrected, learned
 from models.panel import Floats, Panel
 from models.parallel import Hands, hands
@@ -85,42 +86,66 @@ def learned_on(
 
 
 class Answering:
-    """What all sides say at a cutoff, asked for part by part of the series and put together by `result`."""
+    """What all sides say at a cutoff. Networks are asked part by part of the series as soon as this is made, since nothing that
+    is learned of the series meanwhile changes what they say; what is answered follows once the state is `learned`."""
 
-    def __init__(self, candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int, *, many: Hands) -> None:
-        plain = replace(candidate, tracking=None, lineage=None)
-        before = _state_beside(candidate, champion)
-        untouched = champion.members is candidate.members and champion.tracking is None and champion.lineage is None
+    def __init__(
+        self, head: Forecaster, champion: Forecaster, panel: Panel, cutoff: int, *, levels: bool, many: Hands
+    ) -> None:
+        """`head` has the networks of the update that is answered for; `levels` tells whether levels will count for it."""
+        self._panel, self._cutoff, self._many = panel, cutoff, many
+        self._before = _state_beside(head, champion, levels=levels)
+        alone = self._before is None and not _untouched(head, champion)
 
-        def part(rows: Index) -> Answered:
+        def part(rows: Index) -> tuple[Experts, Forecast | None]:
             some = panel.rows(rows)
-            experts = issued_at(candidate, some, cutoff, before=before, batch_size=BATCH)
-            frozen = predict(plain, some, cutoff, batch_size=BATCH)
-            if experts.before is not None:
-                return Answered(experts, experts.before, frozen)
-            untracked = frozen if untouched else predict(champion, some, cutoff, batch_size=BATCH)
-            return Answered(experts, untracked, frozen)
+            experts = asked(head, some, cutoff, levels=levels, frozen=True, batch_size=BATCH)
+            return experts, predict(champion, some, cutoff, batch_size=BATCH) if alone else None
 
-        self._parts = many.by_parts(panel.series, part)
+        self._parts = many.by_parts(panel.series, lambda rows: (rows, *part(rows)))
+        self._answers: list[Future[Answered]] = []
+
+    def learned(self, candidate: Forecaster) -> None:
+        """Answer by the candidate's state, as soon as the networks have said what they say."""
+        self._answers = [self._many.give(self._answered, candidate, part) for part in self._parts]
 
     def result(self) -> Answered:
         """Of all series, in their order."""
-        parts = [part.result() for part in self._parts]
+        parts = [answer.result() for answer in self._answers]
         champion, frozen = (Forecast.joined([getattr(p, side) for p in parts]) for side in ("champion", "frozen"))
         return Answered(Issued.joined([p.experts for p in parts]), champion, frozen)
+
+    def _answered(self, candidate: Forecaster, part: Future[tuple[Index, Experts, Forecast | None]]) -> Answered:
+        rows, experts, champion = part.result()  # given earlier, so a thread has it already
+        some = self._panel.rows(rows)
+        ours, before = (
+            None if state is None else by_state(candidate, experts, state.of(some.keys), batch_size=BATCH)
+            for state in (candidate.tracking, self._before)
+        )
+        assert ours is not None and experts.frozen is not None
+        champion = before or champion or experts.frozen
+        return Answered(heard(experts.issued(ours), some, self._cutoff), champion, experts.frozen)
 
 
 def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
     """What all sides say at a cutoff."""
+    assert candidate.tracking is not None
     with hands() as many:
-        return Answering(candidate, champion, panel, cutoff, many=many).result()
+        answering = Answering(candidate, champion, panel, cutoff, levels=candidate.tracking.levels, many=many)
+        answering.learned(candidate)
+        return answering.result()
 
 
-def _state_beside(candidate: Forecaster, champion: Forecaster) -> Tracking | None:
+def _untouched(head: Forecaster, champion: Forecaster) -> bool:
+    """Whether the champion is the networks as trained, without any update."""
+    return champion.members is head.members and champion.tracking is None and champion.lineage is None
+
+
+def _state_beside(head: Forecaster, champion: Forecaster, *, levels: bool) -> Tracking | None:
     """The champion's state, where two versions differ in the state of their series alone: then both are answered at once."""
-    ours, theirs = candidate.tracking, champion.tracking
-    same = candidate.members is champion.members and candidate.lineage is champion.lineage
-    return theirs if same and ours is not None and theirs is not None and ours.levels == theirs.levels else None
+    theirs = champion.tracking
+    same = head.members is champion.members and head.lineage is champion.lineage
+    return theirs if same and theirs is not None and theirs.levels == levels else None
 
 
 def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
@@ -153,7 +178,8 @@ def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newes
 
 def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Sequence[int]) -> tuple[Source, Source]:
     """What both say at some cutoffs."""
-    before = _state_beside(candidate, champion)
+    assert candidate.tracking is not None
+    before = _state_beside(candidate, champion, levels=candidate.tracking.levels)
     own, other = {}, {}
     for cutoff in cutoffs:
         said = issue(candidate, panel, cutoff, before=before)
