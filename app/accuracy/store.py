@@ -64,10 +64,15 @@ class SaidOfDay:
         return int(self.live_SJW.shape[1])
 
 
+async def unstage(connection: AsyncConnection, job_id: uuid.UUID) -> None:
+    """Forget what a job issued, before it issues again."""
+    await (await begun(connection)).execute("DELETE FROM issued WHERE job_id = $1", job_id)
+
+
 async def stage(connection: AsyncConnection, job_id: uuid.UUID, rows: Sequence[Block]) -> None:
-    """Keep what a job issued, not counted yet."""
+    """Keep what a job issued of some blocks, not counted yet. The commit that lets it count waits for the disk; this need not."""
     driver = await begun(connection)
-    await driver.execute("DELETE FROM issued WHERE job_id = $1", job_id)
+    await driver.execute("SET LOCAL synchronous_commit = off")
     await driver.executemany(
         "INSERT INTO issued (job_id, block, series_ids, scales, trained, lineage, candidate, champion, frozen)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -75,6 +80,14 @@ async def stage(connection: AsyncConnection, job_id: uuid.UUID, rows: Sequence[B
             (job_id, b.block, b.series_ids, b.scales, b.trained, b.lineage, b.candidate, b.champion, b.frozen)
             for b in rows
         ],
+    )
+
+
+async def stage_champion(connection: AsyncConnection, job_id: uuid.UUID, answers: Sequence[tuple[int, bytes]]) -> None:
+    """Keep what the champion said as well, block by block: callers go on reading that."""
+    await (await begun(connection)).executemany(
+        "UPDATE issued SET champion = $3 WHERE job_id = $1 AND block = $2",
+        [(job_id, block, said) for block, said in answers],
     )
 
 

@@ -3,19 +3,23 @@
 Shapes: S series, H horizon, K stretches, N segments, X sums, T target days.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
-from app.accuracy.blocks import Answers, blocks_of
-from app.accuracy.store import stage
+from app.accuracy.blocks import Answers, Block, answers_of, blocks_of
+from app.accuracy.store import stage, stage_champion, unstage
 from app.database.engine import Database
 from app.jobs.task import Errand
 from app.jobs.update_reading import UpdateReading
 from app.jobs.update_sides import Sides
+from app.registry.decision import decide_update
+from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.online.gate import Limits, Record, record_checks, verdict
 from models.online.scoring import SUMS
@@ -49,12 +53,10 @@ def judged(
 ) -> Judged:
     """What is said now, staged while replays are forecast, and the gate's verdict."""
     reading, head, newest, limits = sides.reading, sides.head, sides.newest, Limits(**errand.task["limits"])
-    answering.learned(candidate)
     recent = many.give(replayed, candidate, sides.champion, sides.panel, newest)
     older = many.give(older_check, candidate, sides.champion, sides.seen, newest, limits)
     state = many.give(state_checks, candidate, head, sides.seen, newest, limits)
-    said = answering.result()
-    issuance = _staged(errand, reading, said)
+    said = _staged(errand, reading, answering.by_state(candidate))
     metrics, maximum_S = recent.result(), _maximum(sides.panel, newest)
     record = _record(reading, scores)
     checks = [
@@ -70,20 +72,44 @@ def judged(
         "checks": [check.as_dict() for check in told.checks],
         "days": told.days,
     }
+    if not decide_update(errand.task["request"]["promote"], plain).promoted:
+        _stage_champion(errand, reading, said.champion)
+    issuance = {"cutoff": str(reading.newest), "horizon": said.frozen.mean_SH.shape[1]}
     return Judged(metrics, plain, issuance, live_broken(said, maximum_S, limits))
 
 
-def _staged(errand: Errand, reading: UpdateReading, said: Answered) -> dict[str, Any]:
-    """Put what is said into the database under the job's id; what the parent needs to let it count."""
-    answers = Answers(said.experts, said.experts.forecast, said.champion, said.frozen)
-    rows = list(blocks_of(answers, reading.data.series_ids))
+def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> Answered:
+    """Put what is said into the database under the job's id, part by part as it comes; all of it together."""
+    job_id, ids, parts = UUID(errand.task["job_id"]), reading.data.series_ids, []
+
+    async def begin(database: Database) -> None:
+        async with database.transaction() as connection:
+            await unstage(connection, job_id)
+
+    async def put(database: Database, rows: list[Block]) -> None:
+        async with database.transaction() as connection:
+            await stage(connection, job_id, rows)
+
+    errand.run(begin)
+    first = 0
+    for part in said:
+        parts.append(part)
+        end = first + len(part.frozen.mean_SH)
+        answers = Answers(part.experts, part.experts.forecast, None, part.frozen)
+        errand.run(partial(put, rows=list(blocks_of(answers, ids[first:end]))))
+        first = end
+    return Answered.joined(parts)
+
+
+def _stage_champion(errand: Errand, reading: UpdateReading, champion: Forecast) -> None:
+    """What the champion says, where callers go on reading that."""
+    answers = list(answers_of(champion, reading.data.series_ids))
 
     async def put(database: Database) -> None:
         async with database.transaction() as connection:
-            await stage(connection, UUID(errand.task["job_id"]), rows)
+            await stage_champion(connection, UUID(errand.task["job_id"]), answers)
 
     errand.run(put)
-    return {"cutoff": str(reading.newest), "horizon": said.frozen.mean_SH.shape[1]}
 
 
 def _record(reading: UpdateReading, scored: dict[str, list[dict[str, Any]]]) -> Record:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 
+from app.accuracy.blocks import parts_of
 from app.database.engine import Database
 from app.drift.finding import Rule, Watched, learned_at_once, watch
 from app.drift.store import States, stage_states
@@ -100,14 +101,14 @@ def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated
 
 def _answering(task: dict[str, Any], sides: Sides, head: Forecaster, many: Hands) -> Answering:
     """Networks are asked as soon as it is known which: they do not wait for the state of the series."""
-    levels = Speeds(**task["speeds"]).levels
-    return Answering(head, sides.champion, sides.panel, sides.newest, levels=levels, many=many)
+    levels, parts = Speeds(**task["speeds"]).levels, parts_of(sides.reading.data.series_ids)
+    return Answering(head, sides.champion, sides.panel, sides.newest, parts, levels=levels, many=many)
 
 
 def _learned(errand: Errand, sides: Sides, many: Hands, *, tunes: bool) -> _Learned:
     """Learn from the days, and score them on the way."""
     task, reading = errand.task, sides.reading
-    days = DaysThatCame(errand, reading, sides.head, sides.panel, many)
+    days = DaysThatCame(errand, reading, sides.head, sides.panel, many.beside)
     again = list(days.learnable(reading.again))
     came = days.learnable(reading.came)
     candidate = advanced(sides.head, sides.panel, came, again, speeds=Speeds(**task["speeds"]))

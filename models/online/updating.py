@@ -6,8 +6,7 @@ kept is the service's matter. What comes of it is judged by the gate (gate.py).
 Shapes: S series, H horizon, Q quantile levels, T days.
 """
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +24,7 @@ from models.online.gate import Check, Limits, hard_checks, moved_check, replay_c
 from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, heard, tracked
 from models.online.tracking import Matured, Tracking, corrected, learned
 from models.panel import Floats, Panel
-from models.parallel import Hands, hands
+from models.parallel import Hands, hands, in_parts
 from models.progress import Report
 from models.sampling import FEWEST_SEEN_DAYS
 from models.training import cleaned_for
@@ -53,6 +52,12 @@ class Answered:
     experts: Issued
     champion: Forecast
     frozen: Forecast
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Answered]") -> "Answered":
+        """Of the series of several, one after the other."""
+        champion, frozen = (Forecast.joined([getattr(part, side) for part in parts]) for side in ("champion", "frozen"))
+        return cls(Issued.joined([part.experts for part in parts]), champion, frozen)
 
 
 def advanced(
@@ -87,13 +92,22 @@ def learned_on(
 
 class Answering:
     """What all sides say at a cutoff. Networks are asked part by part of the series as soon as this is made, since nothing that
-    is learned of the series meanwhile changes what they say; what is answered follows once the state is `learned`."""
+    is learned of the series meanwhile changes what they say; `by_state` answers by the state that was learned."""
 
     def __init__(
-        self, head: Forecaster, champion: Forecaster, panel: Panel, cutoff: int, *, levels: bool, many: Hands
+        self,
+        head: Forecaster,
+        champion: Forecaster,
+        panel: Panel,
+        cutoff: int,
+        parts: Sequence[Index],
+        *,
+        levels: bool,
+        many: Hands,
     ) -> None:
-        """`head` has the networks of the update that is answered for; `levels` tells whether levels will count for it."""
-        self._panel, self._cutoff, self._many = panel, cutoff, many
+        """`head` has the networks of the update that is answered for; `levels` tells whether levels will count for it. `parts`
+        are the series, some rows at a time."""
+        self._panel, self._cutoff, self._rows = panel, cutoff, parts
         self._before = _state_beside(head, champion, levels=levels)
         alone = self._before is None and not _untouched(head, champion)
 
@@ -102,38 +116,29 @@ class Answering:
             experts = asked(head, some, cutoff, levels=levels, frozen=True, batch_size=BATCH)
             return experts, predict(champion, some, cutoff, batch_size=BATCH) if alone else None
 
-        self._parts = many.by_parts(panel.series, lambda rows: (rows, *part(rows)))
-        self._answers: list[Future[Answered]] = []
+        self._parts = [many.give(part, rows) for rows in parts]
 
-    def learned(self, candidate: Forecaster) -> None:
-        """Answer by the candidate's state, as soon as the networks have said what they say."""
-        self._answers = [self._many.give(self._answered, candidate, part) for part in self._parts]
-
-    def result(self) -> Answered:
-        """Of all series, in their order."""
-        parts = [answer.result() for answer in self._answers]
-        champion, frozen = (Forecast.joined([getattr(p, side) for p in parts]) for side in ("champion", "frozen"))
-        return Answered(Issued.joined([p.experts for p in parts]), champion, frozen)
-
-    def _answered(self, candidate: Forecaster, part: Future[tuple[Index, Experts, Forecast | None]]) -> Answered:
-        rows, experts, champion = part.result()  # given earlier, so a thread has it already
-        some = self._panel.rows(rows)
-        ours, before = (
-            None if state is None else by_state(candidate, experts, state.of(some.keys), batch_size=BATCH)
-            for state in (candidate.tracking, self._before)
-        )
-        assert ours is not None and experts.frozen is not None
-        champion = before or champion or experts.frozen
-        return Answered(heard(experts.issued(ours), some, self._cutoff), champion, experts.frozen)
+    def by_state(self, candidate: Forecaster) -> Iterator[Answered]:
+        """What is answered for each part, in their order, as soon as its networks have spoken."""
+        for rows, part in zip(self._rows, self._parts, strict=True):
+            experts, champion = part.result()
+            some = self._panel.rows(rows)
+            ours, before = (
+                None if state is None else by_state(candidate, experts, state.of(some.keys), batch_size=BATCH)
+                for state in (candidate.tracking, self._before)
+            )
+            assert ours is not None and experts.frozen is not None
+            champion = before or champion or experts.frozen
+            yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, experts.frozen)
 
 
 def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
     """What all sides say at a cutoff."""
     assert candidate.tracking is not None
+    levels, parts = candidate.tracking.levels, in_parts(panel.series)
     with hands() as many:
-        answering = Answering(candidate, champion, panel, cutoff, levels=candidate.tracking.levels, many=many)
-        answering.learned(candidate)
-        return answering.result()
+        answering = Answering(candidate, champion, panel, cutoff, parts, levels=levels, many=many)
+        return Answered.joined(list(answering.by_state(candidate)))
 
 
 def _untouched(head: Forecaster, champion: Forecaster) -> bool:
