@@ -160,15 +160,15 @@ def _asked(forecaster: Forecaster, windows: Windows, *, levels: bool) -> Experts
     """A batch by networks as trained and their lineage together."""
     memory_BL = windows.quantity_BM.numpy()
     whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
-    doubt_B = np.zeros(len(memory_BL), np.float32)
+    taken_back_B = np.zeros(len(memory_BL), np.float32)
     if levels:
-        brought_BM, doubt_B = at_present_level(memory_BL)
+        brought_BM, taken_back_B = at_present_level(memory_BL)
         windows = replace(windows, quantity_BM=torch.from_numpy(brought_BM))
     features: dict[int, Features] = {}
     said = [
         eased(
             *answer(replace(members_of(one, windows, features), whole=whole_B), one.adjustment, whole_units=False),
-            doubt_B,
+            taken_back_B,
         )
         for one in (forecaster, forecaster.lineage)
         if one is not None
