@@ -3,9 +3,8 @@
 Shapes: S series, B series in one batch, M members, H horizon, Q quantile levels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.adjustment import Mixture, answer
 from models.adjustment import in_units as units_of
-from models.features import compute_features
+from models.features import Features, compute_features
 from models.forecast import Forecast
 from models.forecaster import Forecaster, Member
 from models.mean import kept_near
@@ -86,58 +85,116 @@ def issue(
     before: Tracking | None = None,
 ) -> Issued:
     """As `predict`, over the whole horizon, with what each expert said; and by another state of the series, for little more."""
-    cutoff_S = np.broadcast_to(np.asarray(cutoffs, dtype=np.int64), (panel.series,))
-    source = forecaster.source(panel)
+    if forecaster.tracking is None:
+        forecast = _untracked(forecaster, _batches(forecaster, panel, cutoffs, batch_size), whole_units=whole_units)
+        return Issued(forecast.quantiles_SHQ.copy(), None, forecast)
+    levels = forecaster.tracking.levels
+    experts = asked(forecaster, panel, cutoffs, levels=levels, batch_size=batch_size)
     states = [state.of(panel.keys) for state in (forecaster.tracking, before) if state is not None]
-    parts: list[_Part] = []
-    for first in range(0, panel.series, batch_size):
-        series_B = np.arange(first, min(first + batch_size, panel.series))
-        windows = source.windows(series_B, cutoff_S[series_B])
-        if states:
-            parts.append(_tracked(forecaster, [s.rows(series_B) for s in states], windows, whole_units=whole_units))
-        else:
-            said = answer(members_of(forecaster, windows), forecaster.adjustment, whole_units=whole_units)
-            parts.append(_Part([said], said[1], None))
+    return experts.issued(*(by_state(forecaster, experts, state, whole_units=whole_units) for state in states))
+
+
+Said = tuple[Floats, Floats]
+"""Mean (S, H) and quantiles (S, H, Q)."""
+
+
+@dataclass(frozen=True)
+class Experts:
+    """What networks say before any state of the series counts: as trained and, where there is one, their lineage; not rounded.
+    `frozen` is what the networks as trained answer without any update, where that was asked for."""
+
+    trained: Said
+    lineage: Said | None
+    whole_S: NDArray[np.bool_]
+    scale_S: Floats
+    frozen: Forecast | None = None
+
+    def issued(self, forecast: Forecast, before: Forecast | None = None) -> Issued:
+        """With the forecasts that were made of it."""
+        return Issued(self.trained[1], None if self.lineage is None else self.lineage[1], forecast, before)
+
+
+def asked(
+    forecaster: Forecaster,
+    panel: Panel,
+    cutoffs: ArrayLike,
+    *,
+    levels: bool,
+    frozen: bool = False,
+    batch_size: int = AT_ONCE,
+) -> Experts:
+    """What the networks of a forecaster say, with contexts brought to their present level where `levels` count."""
+    parts, plain = [], []
+    for windows in _batches(forecaster, panel, cutoffs, batch_size):
+        parts.append(_asked(forecaster, windows, levels=levels))
+        if frozen:
+            plain.append(_untracked(forecaster, [windows]))
+    lineages = [part.lineage for part in parts if part.lineage is not None]
+    return Experts(
+        _joined([part.trained for part in parts]),
+        _joined(lineages) if lineages else None,
+        np.concatenate([part.whole_S for part in parts]),
+        np.concatenate([part.scale_S for part in parts]),
+        Forecast.joined(plain) if plain else None,
+    )
+
+
+def by_state(
+    forecaster: Forecaster, experts: Experts, state: Tracking, *, whole_units: bool = True, batch_size: int = AT_ONCE
+) -> Forecast:
+    """What is answered by a state of the same series."""
+    rounds = forecaster.adjustment.whole_units and whole_units
     answers = []
-    for number in range(max(len(states), 1)):
-        mean_SH, quantiles_SHQ = (np.concatenate([part.answers[number][i] for part in parts]) for i in (0, 1))
-        answers.append(Forecast(mean_SH, quantiles_SHQ, forecaster.levels))
-    lineage = [part.lineage_BHQ for part in parts if part.lineage_BHQ is not None]
-    trained_SHQ = np.concatenate([part.trained_BHQ for part in parts])
-    return Issued(trained_SHQ, np.concatenate(lineage) if lineage else None, answers[0], *answers[1:])
+    for first in range(0, len(experts.whole_S), batch_size):
+        rows = np.arange(first, min(first + batch_size, len(experts.whole_S)))
+        whole_B = experts.whole_S[rows]
+        trained, lineage = (None if s is None else (s[0][rows], s[1][rows]) for s in (experts.trained, experts.lineage))
+        assert trained is not None
+        mean_BH, quantiles_BHQ = together(state.rows(rows), trained, lineage, experts.scale_S[rows])
+        mean_BH = kept_near(mean_BH, np.maximum(quantiles_BHQ, 0.0), whole_B)
+        answers.append((mean_BH, units_of(quantiles_BHQ, whole_B if rounds else None)))
+    return Forecast(*_joined(answers), forecaster.levels)
 
 
-class _Part(NamedTuple):
-    """One batch: mean and quantiles by each state, and the quantiles of each expert."""
-
-    answers: list[tuple[Floats, Floats]]
-    trained_BHQ: Floats
-    lineage_BHQ: Floats | None
-
-
-def _tracked(forecaster: Forecaster, states: list[Tracking], windows: Windows, *, whole_units: bool) -> _Part:
-    """A batch by networks as trained and their lineage together, once for each state; the first one says whether levels count."""
+def _asked(forecaster: Forecaster, windows: Windows, *, levels: bool) -> Experts:
+    """A batch by networks as trained and their lineage together."""
     memory_BL = windows.quantity_BM.numpy()
     whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
     taken_back_B = np.zeros(len(memory_BL), np.float32)
-    if states[0].levels:
+    if levels:
         brought_BM, taken_back_B = at_present_level(memory_BL)
         windows = replace(windows, quantity_BM=torch.from_numpy(brought_BM))
+    features: dict[int, Features] = {}
     said = [
         eased(
-            *answer(replace(members_of(one, windows), whole=whole_B), one.adjustment, whole_units=False), taken_back_B
+            *answer(replace(members_of(one, windows, features), whole=whole_B), one.adjustment, whole_units=False),
+            taken_back_B,
         )
         for one in (forecaster, forecaster.lineage)
         if one is not None
     ]
-    lineage = said[1] if len(said) > 1 else None
-    rounds = forecaster.adjustment.whole_units and whole_units
-    answers = []
-    for state in states:
-        mean_BH, quantiles_BHQ = together(state, said[0], lineage, scale_B)
-        mean_BH = kept_near(mean_BH, np.maximum(quantiles_BHQ, 0.0), whole_B)
-        answers.append((mean_BH, units_of(quantiles_BHQ, whole_B if rounds else None)))
-    return _Part(answers, said[0][1], None if lineage is None else lineage[1])
+    return Experts(said[0], said[1] if len(said) > 1 else None, whole_B, scale_B)
+
+
+def _untracked(forecaster: Forecaster, batches: Iterable[Windows], *, whole_units: bool = True) -> Forecast:
+    """What the networks answer as trained."""
+    parts = [
+        answer(members_of(forecaster, windows), forecaster.adjustment, whole_units=whole_units) for windows in batches
+    ]
+    return Forecast(*_joined(parts), forecaster.levels)
+
+
+def _batches(forecaster: Forecaster, panel: Panel, cutoffs: ArrayLike, batch_size: int) -> Iterator[Windows]:
+    cutoff_S = np.broadcast_to(np.asarray(cutoffs, dtype=np.int64), (panel.series,))
+    source = forecaster.source(panel)
+    for first in range(0, panel.series, batch_size):
+        series_B = np.arange(first, min(first + batch_size, panel.series))
+        yield source.windows(series_B, cutoff_S[series_B])
+
+
+def _joined(parts: Sequence[Said]) -> Said:
+    mean_SH, quantiles_SHQ = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    return mean_SH, quantiles_SHQ
 
 
 def predict_members(
@@ -158,12 +215,13 @@ def predict_members(
     )
 
 
-def members_of(forecaster: Forecaster, windows: Windows) -> Mixture:
+def members_of(forecaster: Forecaster, windows: Windows, features: dict[int, Features] | None = None) -> Mixture:
     """The members' forecasts of one batch of windows, in units, without gradients; the batch moves to their device once.
 
-    Members share their features' constants, so features are computed once for each length of context.
+    Members share their features' constants, with those of a lineage too, so features are computed once for each length of
+    context. `features` holds those that were found for the same windows before, and takes the others.
     """
-    features = {}
+    features = {} if features is None else features
     said = []
     memory_BL = windows.quantity_BM.numpy()
     windows = windows.to(forecaster.device)

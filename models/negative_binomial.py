@@ -16,8 +16,6 @@ Doubles = NDArray[np.float64]
 LEAST_DISPERSION = 1e-3
 MOST_COUNTED = 64
 """Below so many units quantiles are counted out; above, the distribution is near enough to a gamma of its mean and spread."""
-STILL_GOING = 0.8
-"""Amounts that are counted no further are put aside once they are more than the rest of this share."""
 
 
 def deviance(count: Tensor, mean: Tensor, dispersion: Tensor) -> Tensor:
@@ -32,36 +30,39 @@ def quantiles(mean_N: Floats | Doubles, dispersion_N: Floats | Doubles, levels_Q
     """The least whole number with at least each level of the distribution at or below it, (N, Q). Levels ascend."""
     centre_N: Doubles = np.maximum(mean_N.astype(np.float64), 1e-9)
     spread_N: Doubles = np.maximum(dispersion_N.astype(np.float64), LEAST_DISPERSION)
-    small_N = _gamma(centre_N, spread_N, levels_Q[-1:])[:, 0] < MOST_COUNTED
+    highest_N = _gamma(centre_N, spread_N, levels_Q[-1:])[:, 0]
+    few_first_N = np.argsort(highest_N)
+    small_N = few_first_N[: np.count_nonzero(highest_N < MOST_COUNTED)]
+    large_N = few_first_N[len(small_N) :]
     out_NQ = np.empty((len(centre_N), len(levels_Q)), np.float32)
-    out_NQ[~small_N] = _gamma(centre_N[~small_N], spread_N[~small_N], levels_Q)
-    out_NQ[small_N] = _counted_out(centre_N[small_N], spread_N[small_N], levels_Q)
+    out_NQ[large_N] = _gamma(centre_N[large_N], spread_N[large_N], levels_Q)
+    out_NQ[small_N] = _counted_out(centre_N[small_N], spread_N[small_N], levels_Q).T
     return out_NQ
 
 
 def _counted_out(centre_N: Doubles, spread_N: Doubles, levels_Q: Doubles) -> NDArray[np.uint8]:
-    """The same by adding up the probabilities of 0, 1, 2, …; what has reached the highest level is counted no further."""
+    """The same, (Q, N), by adding up the probabilities of 0, 1, 2, …; the first ones that have reached the highest level are
+    counted no further. Fast where amounts with few units come first, and right in any order."""
     rate_N = 1.0 / spread_N
     success_N = centre_N / (centre_N + rate_N)
     probability_N = np.exp(-rate_N * np.log1p(centre_N / rate_N))
-    below_N = probability_N.copy()
-    counted_NQ = np.zeros((len(centre_N), len(levels_Q)), np.uint8)
-    out_NQ, left_N = np.empty_like(counted_NQ), np.arange(len(centre_N))
+    below_N, ways_N = probability_N.copy(), np.empty_like(probability_N)
+    out_QN = np.zeros((len(levels_Q), len(centre_N)), np.uint8)
+    counted_QN, short_QN = out_QN, np.empty(out_QN.shape, np.bool_)
     for count in range(2 * MOST_COUNTED):
-        short_NQ = below_N[:, None] < levels_Q
-        going_N = short_NQ[:, -1]
-        if going_N.sum() <= STILL_GOING * len(going_N):
-            out_NQ[left_N] = counted_NQ
-            if not going_N.any():
-                break
-            left_N, short_NQ, counted_NQ = left_N[going_N], short_NQ[going_N], counted_NQ[going_N]
-            rate_N, success_N = rate_N[going_N], success_N[going_N]
-            probability_N, below_N = probability_N[going_N], below_N[going_N]
-        counted_NQ += short_NQ
-        probability_N = probability_N * success_N * (count + rate_N) / (count + 1)
-        below_N = below_N + probability_N
-    out_NQ[left_N] = counted_NQ
-    return out_NQ
+        np.less(below_N, levels_Q[:, None], out=short_QN)
+        going = np.s_[int(short_QN[-1].argmax()) if short_QN[-1].any() else len(below_N) :]
+        rate_N, success_N, ways_N = rate_N[going], success_N[going], ways_N[going]
+        probability_N, below_N = probability_N[going], below_N[going]
+        counted_QN, short_QN = counted_QN[:, going], short_QN[:, going]
+        if not len(below_N):
+            break
+        counted_QN += short_QN
+        probability_N *= success_N
+        probability_N *= np.add(rate_N, count, out=ways_N)
+        probability_N /= count + 1
+        below_N += probability_N
+    return out_QN
 
 
 def _gamma(mean_N: Doubles, dispersion_N: Doubles, levels_Q: Doubles) -> Doubles:

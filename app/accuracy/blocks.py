@@ -4,6 +4,7 @@ What was said of one day is one piece of the bytes, so that scoring a day reads 
 block of its id. No SQL here. Shapes: S series of a block, H days ahead, Q levels of a forecaster, W mean and scored levels.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from models.evaluation import SCORED_LEVELS
 from models.forecast import Forecast
 from models.inference import Issued
 from models.panel import Floats
+from models.parallel import AT_ONCE
 from models.training_config import LEVELS
 
 BLOCK = 512
@@ -42,8 +44,8 @@ class Block:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was said at one cutoff of all series: by the update's version with its experts, by the champion before it where that
-    differs, and by the networks as trained without any update."""
+    """What was said at one cutoff of some series: by the update's version with its experts, by the champion before it where
+    callers go on reading that, and by the networks as trained without any update."""
 
     experts: Issued
     candidate: Forecast | None
@@ -69,6 +71,24 @@ def blocks_of(answers: Answers, series_ids: Ids) -> Iterator[Block]:
             _answer(answers.champion, rows),
             answered(answers.frozen, rows),
         )
+
+
+def answers_of(forecast: Forecast, series_ids: Ids) -> Iterator[tuple[int, bytes]]:
+    """An answer, block by block."""
+    number_S = series_ids // BLOCK
+    for block in np.unique(number_S).tolist():
+        yield block, answered(forecast, np.flatnonzero(number_S == block))
+
+
+def parts_of(series_ids: Ids) -> list[Ids]:
+    """The rows of series, ascending by id, in parts of whole blocks that are worked on together."""
+    starts = np.flatnonzero(np.diff(series_ids // BLOCK)) + 1
+    cuts, first = [], 0
+    for start, end in itertools.pairwise([*starts.tolist(), len(series_ids)]):
+        if end - first > AT_ONCE:
+            cuts.append(start)
+            first = start
+    return np.split(np.arange(len(series_ids)), cuts)
 
 
 def _answer(forecast: Forecast | None, rows: Ids) -> bytes | None:

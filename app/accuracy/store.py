@@ -22,7 +22,7 @@ from app.accuracy.sums import packed
 from app.database.engine import begun
 from models.panel import Floats
 
-EXPERTS, ANSWERS = ("trained", "lineage"), ("candidate", "champion", "frozen")
+EXPERTS = ("trained", "lineage")
 KEPT_DAYS = 56
 """Days, counted from the newest cutoff, that forecasts are kept as issued; from then on their scores stay."""
 COUNTS = """(s.days > 1 OR EXISTS (SELECT FROM scored_days d WHERE d.day = s.day AND d.job_id = s.job_id))"""
@@ -64,10 +64,15 @@ class SaidOfDay:
         return int(self.live_SJW.shape[1])
 
 
+async def unstage(connection: AsyncConnection, job_id: uuid.UUID) -> None:
+    """Forget what a job issued, before it issues again."""
+    await (await begun(connection)).execute("DELETE FROM issued WHERE job_id = $1", job_id)
+
+
 async def stage(connection: AsyncConnection, job_id: uuid.UUID, rows: Sequence[Block]) -> None:
-    """Keep what a job issued, not counted yet."""
+    """Keep what a job issued of some blocks, not counted yet. The commit that lets it count waits for the disk; this need not."""
     driver = await begun(connection)
-    await driver.execute("DELETE FROM issued WHERE job_id = $1", job_id)
+    await driver.execute("SET LOCAL synchronous_commit = off")
     await driver.executemany(
         "INSERT INTO issued (job_id, block, series_ids, scales, trained, lineage, candidate, champion, frozen)"
         " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -75,6 +80,14 @@ async def stage(connection: AsyncConnection, job_id: uuid.UUID, rows: Sequence[B
             (job_id, b.block, b.series_ids, b.scales, b.trained, b.lineage, b.candidate, b.champion, b.frozen)
             for b in rows
         ],
+    )
+
+
+async def stage_champion(connection: AsyncConnection, job_id: uuid.UUID, answers: Sequence[tuple[int, bytes]]) -> None:
+    """Keep what the champion said as well, block by block: callers go on reading that."""
+    await (await begun(connection)).executemany(
+        "UPDATE issued SET champion = $3 WHERE job_id = $1 AND block = $2",
+        [(job_id, block, said) for block, said in answers],
     )
 
 
@@ -117,7 +130,7 @@ async def said_of_day(
         for one in await issuances(driver, day - timedelta(days=blocks.LONGEST_HORIZON), day - timedelta(days=1))
         if (day - one.cutoff).days <= one.horizon
     ]
-    rows = [(one, await _pieces_of(driver, one, (day - one.cutoff).days)) for one in made]
+    rows = [(one, await _pieces_of(driver, one, (day - one.cutoff).days, ours=one.job_id in ours)) for one in made]
     rows = [(one, pieces) for one, pieces in rows if pieces]
     if not rows:
         return None
@@ -132,22 +145,32 @@ async def said_of_day(
     return said
 
 
+Rows = NDArray[np.int64] | slice
+
+
 class _Places:
     """Where the series of a block stand among those that are wanted. Most issuances have the same series in a block."""
 
     def __init__(self, series_ids: NDArray[np.int64]) -> None:
         self._series_ids = series_ids
-        self._found: dict[int, tuple[list[int], NDArray[np.int64], NDArray[np.bool_]]] = {}
+        self._found: dict[int, tuple[list[int], Rows, Rows]] = {}
 
-    def of(self, row: asyncpg.Record) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Their rows, and which of the block's series these are."""
+    def of(self, row: asyncpg.Record) -> tuple[Rows, Rows]:
+        """Their rows, and which of the block's series these are; as slices where they stand side by side, which is copied twice
+        as fast."""
         before = self._found.get(row["block"])
         if before is None or before[0] != row["series_ids"]:
             ids = np.array(row["series_ids"], np.int64)
             at = np.searchsorted(self._series_ids, ids)
-            known = self._series_ids[np.minimum(at, len(self._series_ids) - 1)] == ids
-            before = self._found[row["block"]] = (row["series_ids"], at[known], known)
+            known = np.flatnonzero(self._series_ids[np.minimum(at, len(self._series_ids) - 1)] == ids)
+            before = self._found[row["block"]] = (row["series_ids"], _side_by_side(at[known]), _side_by_side(known))
         return before[1], before[2]
+
+
+def _side_by_side(rows: NDArray[np.int64]) -> Rows:
+    if rows.size and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def _nothing_said(day: date, series: int, horizon: int) -> SaidOfDay:
@@ -172,23 +195,32 @@ def _told(said: SaidOfDay, row: asyncpg.Record, issuance: Issuance, *, ours: boo
             yield said.lineage_expert_SJQ, blocks.expert_piece(row["lineage"], row["scales"])
 
 
-def _piece(name: str, width: str) -> str:
-    """SQL for what an array says of one day: $2 the day's index, `width` the bytes a series."""
+def _piece(name: str, width: str, wanted: str = "true") -> str:
+    """SQL for what an array says of one day: $2 the day's index, `width` the bytes a series. Null, and not read, where it is not
+    `wanted`."""
     size = f"cardinality(series_ids) * {width}::int"
-    return f"substring({name} FROM 1 + $2::int * {size} FOR {size}) AS {name}"
+    return f"CASE WHEN {wanted} THEN substring({name} FROM 1 + $2::int * {size} FOR {size}) END AS {name}"
 
 
 _PIECES = (
     "SELECT block, series_ids, scales, "
-    + ", ".join([_piece(name, "$3") for name in EXPERTS] + [_piece(name, "$4") for name in ANSWERS])
+    + ", ".join(_piece(name, "$3", "$5::bool") for name in EXPERTS)
+    + f", {_piece('candidate', '$4')}, {_piece('frozen', '$4')}, {_piece('champion', '$4', '$6::bool')}"
     + " FROM issued WHERE job_id = $1"
 )
 
 
-async def _pieces_of(driver: asyncpg.Connection, issuance: Issuance, ahead: int) -> list[asyncpg.Record]:
-    """What an issuance says of one day ahead, block by block."""
+async def _pieces_of(driver: asyncpg.Connection, issuance: Issuance, ahead: int, *, ours: bool) -> list[asyncpg.Record]:
+    """What an issuance says of one day ahead, block by block: experts where they are the lineage's (`ours`), the champion before
+    where callers went on reading that."""
     rows: list[asyncpg.Record] = await driver.fetch(
-        _PIECES, issuance.job_id, ahead - 1, blocks.expert_bytes(1), blocks.answer_bytes(1)
+        _PIECES,
+        issuance.job_id,
+        ahead - 1,
+        blocks.expert_bytes(1),
+        blocks.answer_bytes(1),
+        ours,
+        not issuance.candidate_is_live,
     )
     return rows
 

@@ -142,7 +142,7 @@ async def _with_kept(
     before = load_kept(file)
     table = None if before is None else await brought_up_to_date(driver, before, revision_of)
     stray = NO_STRAY
-    if table is not None and first_day_of_use(np.repeat(np.arange(table.days, dtype=np.int32), table.rows_T)) > 0:
+    if table is not None and first_in_use(table.rows_T) > 0:
         table = None
     if table is None:
         log.info("all_sales_read", kept=before is not None)
@@ -208,16 +208,21 @@ async def _panel(
 
 
 def first_day_of_use(day_N: NDArray[np.int32]) -> int:
-    """The first day to learn from: a few rows (below 1 %) before a gap of more than a year are a mistyped date, not history.
+    """The first day to learn from, of the days of rows."""
+    first = int(day_N.min())
+    return first + first_in_use(np.bincount(day_N - first))
+
+
+def first_in_use(rows_T: NDArray[np.int64]) -> int:
+    """The same as an index into days of so many rows each: a few rows (below 1 %) before a gap of more than a year are a mistyped
+    date, not history.
 
     One such row would stretch the panel, which is dense, over all the years between, and put every true day after the split.
     """
-    first = int(day_N.min())
-    rows_T = np.bincount(day_N - first)
     days = np.flatnonzero(rows_T)
     after_gap = days[1:][np.diff(days) > LONGEST_GAP_DAYS]
-    stray = after_gap[rows_T.cumsum()[after_gap - 1] < STRAY_SHARE * len(day_N)]
-    return first + int(stray.max(initial=0))
+    stray = after_gap[rows_T.cumsum()[after_gap - 1] < STRAY_SHARE * rows_T.sum()]
+    return int(stray.max(initial=0))
 
 
 def _stray(

@@ -84,8 +84,12 @@ class Network(nn.Module):
         static_BF = torch.cat([features.static_BF, self.identity(identity_BA + self.firsts_A).flatten(1)], dim=1)
         once_BD = self.from_state(self.trunk(self.filled(features))) + self.from_static(static_BF)
         hidden_BHD = nn.functional.gelu(once_BD[:, None] + self.from_ahead(features.ahead_BHF))
-        mixed_BHD = nn.functional.gelu(self.mix(hidden_BHD * self._mask(hidden_BHD)))
-        hidden_BHD = self.norm(hidden_BHD + mixed_BHD * self._mask(mixed_BHD))
+        if self.training:
+            mixed_BHD = nn.functional.gelu(self.mix(hidden_BHD * self._mask(hidden_BHD)))
+            hidden_BHD = hidden_BHD + mixed_BHD * self._mask(mixed_BHD)
+        else:  # a mask of ones would be copied through memory twice
+            hidden_BHD = hidden_BHD + nn.functional.gelu(self.mix(hidden_BHD))
+        hidden_BHD = self.norm(hidden_BHD)
         out_BHO = self.head(torch.cat([hidden_BHD, features.ahead_BHF], dim=2)).float()  # bfloat16 while a GPU learns
         mean_BH = nn.functional.softplus(out_BHO[..., 0] + 0.5)
         dispersion_BH = nn.functional.softplus(out_BHO[..., 1])

@@ -12,9 +12,9 @@ import numpy as np
 
 from models.cleaning import Cleaned
 from models.forecaster import Forecaster
-from models.inference import AT_ONCE, Issued, answerable, issue
+from models.inference import Issued, answerable, issue
 from models.online.finetuning import UpdateConfig, carried_on
-from models.online.tracking import Matured, Tracking, learned, seasonal_error, untracked
+from models.online.tracking import Matured, learned, seasonal_error, untracked
 from models.panel import Floats, Panel
 from models.progress import Report
 from models.windows import MEMORY, take_days
@@ -56,11 +56,13 @@ def fine_tuned(
     )
 
 
-def issued_at(
-    forecaster: Forecaster, panel: Panel, cutoff: int, *, before: Tracking | None = None, batch_size: int = AT_ONCE
-) -> Issued:
-    """As `inference.issue`; experts say nothing (NaN) of series that a network may not answer for: nothing is learned there."""
-    said = issue(forecaster, panel, cutoff, before=before, batch_size=batch_size)
+def issued_at(forecaster: Forecaster, panel: Panel, cutoff: int) -> Issued:
+    """As `inference.issue`, as far as it may be learned from."""
+    return heard(issue(forecaster, panel, cutoff), panel, cutoff)
+
+
+def heard(said: Issued, panel: Panel, cutoff: int) -> Issued:
+    """The same; experts say nothing (NaN) of series that a network may not answer for: nothing is learned there."""
     few_S = ~answerable(panel, cutoff)
     for quantiles_SHQ in (said.trained_SHQ, said.lineage_SHQ):
         if quantiles_SHQ is not None:

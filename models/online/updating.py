@@ -6,7 +6,7 @@ kept is the service's matter. What comes of it is judged by the gate (gate.py).
 Shapes: S series, H horizon, Q quantile levels, T days.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +18,13 @@ from models.evaluation import Source, evaluate
 from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.heldout import judged
-from models.inference import Issued, answerable, issue, predict
+from models.inference import Experts, Issued, answerable, asked, by_state, issue, predict
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
-from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, issued_at, tracked
+from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, heard, tracked
 from models.online.tracking import Matured, Tracking, corrected, learned
 from models.panel import Floats, Panel
-from models.parallel import Hands, hands
+from models.parallel import Hands, hands, in_parts
 from models.progress import Report
 from models.sampling import FEWEST_SEEN_DAYS
 from models.training import cleaned_for
@@ -52,6 +52,12 @@ class Answered:
     experts: Issued
     champion: Forecast
     frozen: Forecast
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Answered]") -> "Answered":
+        """Of the series of several, one after the other."""
+        champion, frozen = (Forecast.joined([getattr(part, side) for part in parts]) for side in ("champion", "frozen"))
+        return cls(Issued.joined([part.experts for part in parts]), champion, frozen)
 
 
 def advanced(
@@ -85,42 +91,66 @@ def learned_on(
 
 
 class Answering:
-    """What all sides say at a cutoff, asked for part by part of the series and put together by `result`."""
+    """What all sides say at a cutoff. Networks are asked part by part of the series as soon as this is made, since nothing that
+    is learned of the series meanwhile changes what they say; `by_state` answers by the state that was learned."""
 
-    def __init__(self, candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int, *, many: Hands) -> None:
-        plain = replace(candidate, tracking=None, lineage=None)
-        before = _state_beside(candidate, champion)
-        untouched = champion.members is candidate.members and champion.tracking is None and champion.lineage is None
+    def __init__(
+        self,
+        head: Forecaster,
+        champion: Forecaster,
+        panel: Panel,
+        cutoff: int,
+        parts: Sequence[Index],
+        *,
+        levels: bool,
+        many: Hands,
+    ) -> None:
+        """`head` has the networks of the update that is answered for; `levels` tells whether levels will count for it. `parts`
+        are the series, some rows at a time."""
+        self._panel, self._cutoff, self._rows = panel, cutoff, parts
+        self._before = _state_beside(head, champion, levels=levels)
+        alone = self._before is None and not _untouched(head, champion)
 
-        def part(rows: Index) -> Answered:
+        def part(rows: Index) -> tuple[Experts, Forecast | None]:
             some = panel.rows(rows)
-            experts = issued_at(candidate, some, cutoff, before=before, batch_size=BATCH)
-            frozen = predict(plain, some, cutoff, batch_size=BATCH)
-            if experts.before is not None:
-                return Answered(experts, experts.before, frozen)
-            untracked = frozen if untouched else predict(champion, some, cutoff, batch_size=BATCH)
-            return Answered(experts, untracked, frozen)
+            experts = asked(head, some, cutoff, levels=levels, frozen=True, batch_size=BATCH)
+            return experts, predict(champion, some, cutoff, batch_size=BATCH) if alone else None
 
-        self._parts = many.by_parts(panel.series, part)
+        self._parts = [many.give(part, rows) for rows in parts]
 
-    def result(self) -> Answered:
-        """Of all series, in their order."""
-        parts = [part.result() for part in self._parts]
-        champion, frozen = (Forecast.joined([getattr(p, side) for p in parts]) for side in ("champion", "frozen"))
-        return Answered(Issued.joined([p.experts for p in parts]), champion, frozen)
+    def by_state(self, candidate: Forecaster) -> Iterator[Answered]:
+        """What is answered for each part, in their order, as soon as its networks have spoken."""
+        for rows, part in zip(self._rows, self._parts, strict=True):
+            experts, champion = part.result()
+            some = self._panel.rows(rows)
+            ours, before = (
+                None if state is None else by_state(candidate, experts, state.of(some.keys), batch_size=BATCH)
+                for state in (candidate.tracking, self._before)
+            )
+            assert ours is not None and experts.frozen is not None
+            champion = before or champion or experts.frozen
+            yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, experts.frozen)
 
 
 def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
     """What all sides say at a cutoff."""
+    assert candidate.tracking is not None
+    levels, parts = candidate.tracking.levels, in_parts(panel.series)
     with hands() as many:
-        return Answering(candidate, champion, panel, cutoff, many=many).result()
+        answering = Answering(candidate, champion, panel, cutoff, parts, levels=levels, many=many)
+        return Answered.joined(list(answering.by_state(candidate)))
 
 
-def _state_beside(candidate: Forecaster, champion: Forecaster) -> Tracking | None:
+def _untouched(head: Forecaster, champion: Forecaster) -> bool:
+    """Whether the champion is the networks as trained, without any update."""
+    return champion.members is head.members and champion.tracking is None and champion.lineage is None
+
+
+def _state_beside(head: Forecaster, champion: Forecaster, *, levels: bool) -> Tracking | None:
     """The champion's state, where two versions differ in the state of their series alone: then both are answered at once."""
-    ours, theirs = candidate.tracking, champion.tracking
-    same = candidate.members is champion.members and candidate.lineage is champion.lineage
-    return theirs if same and ours is not None and theirs is not None and ours.levels == theirs.levels else None
+    theirs = champion.tracking
+    same = head.members is champion.members and head.lineage is champion.lineage
+    return theirs if same and theirs is not None and theirs.levels == levels else None
 
 
 def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
@@ -153,7 +183,8 @@ def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newes
 
 def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Sequence[int]) -> tuple[Source, Source]:
     """What both say at some cutoffs."""
-    before = _state_beside(candidate, champion)
+    assert candidate.tracking is not None
+    before = _state_beside(candidate, champion, levels=candidate.tracking.levels)
     own, other = {}, {}
     for cutoff in cutoffs:
         said = issue(candidate, panel, cutoff, before=before)

@@ -89,6 +89,7 @@ async def test_lost_and_unwritten_artifacts_stop_no_forecast_and_updates_go_on_f
     report = artifacts / f"{await shop.artifact(2)}.parquet"
     flip_byte(report, report.stat().st_size // 2)
     assert await shop.updated(promote="never") == 4
+    assert await champion_kept_beside(shop) == {2: False, 3: True, 4: True}
     model = await shop.model(4)
     assert (model["parent"], model["trained_on"]["cutoff"]) == (2, str(day_of(NEWEST + 2)))
     verdict = (await shop.client.get("/v1/models/4/verdict")).json()
@@ -103,6 +104,13 @@ async def test_lost_and_unwritten_artifacts_stop_no_forecast_and_updates_go_on_f
     assert [one["model_version"] for one in await shop.forecasts()] == [2] * len(NAMES)  # it is still in memory
     assert (await shop.client.post("/v1/models/rollback")).json()["version"] == 1
     assert (await shop.model(await shop.updated()))["parent"] == 1
+
+
+async def champion_kept_beside(shop: Shop) -> dict[int, bool]:
+    """Of each version that issued, whether what the champion said is kept as well."""
+    async with shop.database.reading() as driver:
+        rows = await driver.fetch("SELECT version, champion IS NOT NULL FROM versions JOIN issued USING (job_id)")
+    return {row[0]: row[1] for row in rows}
 
 
 @contextmanager

@@ -1,0 +1,135 @@
+"""What an update says now is put into the database under its job's id, and judged: the last of its work.
+
+Shapes: S series, H horizon, K stretches, N segments, X sums, T target days.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from app.accuracy.blocks import Answers, Block, answers_of, blocks_of
+from app.accuracy.store import stage, stage_champion, unstage
+from app.database.engine import Database
+from app.jobs.task import Errand
+from app.jobs.update_reading import UpdateReading
+from app.jobs.update_sides import Sides
+from app.registry.decision import decide_update
+from models.forecast import Forecast
+from models.forecaster import Forecaster
+from models.online.gate import Limits, Record, record_checks, verdict
+from models.online.scoring import SUMS
+from models.online.soundness import state_checks
+from models.online.updating import Answered, Answering, checks_now, live_broken, older_check, replayed
+from models.panel import Floats, Panel
+from models.parallel import Hands
+from models.segments import SEGMENTS, bucket_names
+from models.windows import MEMORY, take_days
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Metrics of the replay, the verdict, and what the parent needs to let count what is said."""
+
+    metrics: dict[str, Any]
+    verdict: dict[str, Any]
+    issuance: dict[str, Any]
+    live_broken: str | None
+    """What is wrong with what callers read now, so that the champion has to go back."""
+
+
+def judged(
+    errand: Errand,
+    sides: Sides,
+    candidate: Forecaster,
+    answering: Answering,
+    *,
+    scores: dict[str, list[dict[str, Any]]],
+    many: Hands,
+) -> Judged:
+    """What is said now, staged while replays are forecast, and the gate's verdict."""
+    reading, head, newest, limits = sides.reading, sides.head, sides.newest, Limits(**errand.task["limits"])
+    recent = many.give(replayed, candidate, sides.champion, sides.panel, newest)
+    older = many.give(older_check, candidate, sides.champion, sides.seen, newest, limits)
+    state = many.give(state_checks, candidate, head, sides.seen, newest, limits)
+    said = _staged(errand, reading, answering.by_state(candidate))
+    metrics, maximum_S = recent.result(), _maximum(sides.panel, newest)
+    record = _record(reading, scores)
+    checks = [
+        *checks_now(said, metrics, maximum_S, limits),
+        older.result(),
+        *state.result(),
+        *record_checks(record, limits),
+    ]
+    told = verdict(checks, days=record.days)
+    plain = {
+        "accepted": told.accepted,
+        "sentence": told.sentence + sides.passed_by,
+        "checks": [check.as_dict() for check in told.checks],
+        "days": told.days,
+    }
+    if not decide_update(errand.task["request"]["promote"], plain).promoted:
+        _stage_champion(errand, reading, said.champion)
+    issuance = {"cutoff": str(reading.newest), "horizon": said.frozen.mean_SH.shape[1]}
+    return Judged(metrics, plain, issuance, live_broken(said, maximum_S, limits))
+
+
+def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> Answered:
+    """Put what is said into the database under the job's id, part by part as it comes; all of it together."""
+    job_id, ids, parts = UUID(errand.task["job_id"]), reading.data.series_ids, []
+
+    async def begin(database: Database) -> None:
+        async with database.transaction() as connection:
+            await unstage(connection, job_id)
+
+    async def put(database: Database, rows: list[Block]) -> None:
+        async with database.transaction() as connection:
+            await stage(connection, job_id, rows)
+
+    errand.run(begin)
+    first = 0
+    for part in said:
+        parts.append(part)
+        end = first + len(part.frozen.mean_SH)
+        answers = Answers(part.experts, part.experts.forecast, None, part.frozen)
+        errand.run(partial(put, rows=list(blocks_of(answers, ids[first:end]))))
+        first = end
+    return Answered.joined(parts)
+
+
+def _stage_champion(errand: Errand, reading: UpdateReading, champion: Forecast) -> None:
+    """What the champion says, where callers go on reading that."""
+    answers = list(answers_of(champion, reading.data.series_ids))
+
+    async def put(database: Database) -> None:
+        async with database.transaction() as connection:
+            await stage_champion(connection, UUID(errand.task["job_id"]), answers)
+
+    errand.run(put)
+
+
+def _record(reading: UpdateReading, scored: dict[str, list[dict[str, Any]]]) -> Record:
+    """The lineage's live record, with the days that are scored now: those of which both said something."""
+    found = dict(reading.record)
+    for day, rows in scored.items():
+        found[date.fromisoformat(day)] = {(r["source"], r["segment"], r["stretch"]): r["sums"] for r in rows}
+    stretches = bucket_names(28)
+    nothing = [0.0] * len(SUMS)
+    paired: dict[str, list[Any]] = {"lineage": [], "frozen": []}
+    for _, sums in sorted(found.items()):
+        if any(source == "lineage" for source, _, _ in sums):
+            for source, days in paired.items():
+                days.append([[sums.get((source, n, k), nothing) for k in stretches] for n in SEGMENTS])
+    shape = (-1, len(SEGMENTS), len(stretches), len(SUMS))
+    return Record(*(np.array(days, np.float64).reshape(shape) for days in paired.values()))
+
+
+def _maximum(panel: Panel, newest: int) -> Floats:
+    """The most that each series sold on a day of the last year, NaN where it never did."""
+    first_S = np.full(panel.series, newest - MEMORY + 1, np.int64)
+    most_S: Floats = np.fmax.reduce(take_days(panel.quantity_ST, np.arange(panel.series), first_S, MEMORY), axis=1)
+    return most_S

@@ -1,0 +1,83 @@
+"""What an update works on: the sales, the head of the lineage that it begins from, and the champion that it is judged beside."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import structlog
+
+from app.database.engine import Database
+from app.errors import Problem
+from app.jobs.task import Errand, panel_for
+from app.jobs.update_reading import UpdateReading, read_update, row_index
+from app.registry.artifacts import ArtifactDamaged
+from app.registry.serving import load_forecaster
+from app.sales.kept_table import save as save_kept
+from models.forecaster import Forecaster
+from models.heldout import NotEnoughHistory
+from models.panel import Panel
+from models.placement import Placement
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The panel that an update works on, the head of the lineage, from which it begins, and the champion, beside which it is
+    judged."""
+
+    reading: UpdateReading
+    panel: Panel
+    head: Forecaster
+    champion: Forecaster
+    passed_by: str
+    """A sentence about versions that were passed by, if there were any."""
+
+    @property
+    def newest(self) -> int:
+        return row_index(self.reading.data, self.reading.newest)
+
+    @property
+    def seen(self) -> Panel:
+        """The panel up to the newest complete day."""
+        return self.panel.until(np.datetime64(self.reading.newest))
+
+
+def sides_of(errand: Errand, placement: Placement, *, fine_tune: bool | None) -> Sides:
+    """A head of the lineage that is damaged gives way to the version before it. Raises ArtifactDamaged for a champion.
+
+    `fine_tune`: whether networks are to learn on; None: where it is time.
+    """
+    task = errand.task
+    damaged: dict[int, str] = {}
+    while True:
+        kept = Path(task["kept_sales"])
+        reading = errand.run(partial(read_update, fine_tune=fine_tune, kept=kept, without=list(damaged)))
+        if reading is None:
+            raise errand.run(_nothing_to_update)
+        if reading.data.to_keep is not None:
+            save_kept(kept, reading.data.to_keep)
+        line = reading.line
+        try:
+            head = load_forecaster(task["artifacts"], line.head.sha256, placement.device)
+        except ArtifactDamaged as damage:
+            if line.head.version == line.champion.version:
+                raise
+            log.warning("head_passed_by", version=line.head.version, detail=damage.detail)
+            damaged[line.head.version] = damage.detail
+            continue
+        same = line.champion.version == line.head.version
+        champion = head if same else load_forecaster(task["artifacts"], line.champion.sha256, placement.device)
+        told = [
+            f" It began at version {line.head.version}, since version {n} is lost: {why}" for n, why in damaged.items()
+        ]
+        return Sides(reading, panel_for(head, reading.data.panel), head, champion, "".join(told))
+
+
+async def _nothing_to_update(database: Database) -> Exception:
+    async with database.reading() as driver:
+        champion = await driver.fetchval("SELECT version FROM aliases WHERE alias = 'champion'")
+    if champion is None:
+        return Problem("conflict", "There is no champion to update; train one first.")
+    return NotEnoughHistory("There are no sales to learn from; post some first.")
