@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.poison import HORIZON, SCORED_DAYS, WRONG_DAYS, WRONG_FROM, lived, poisoned
+from benchmarks import poison
+from benchmarks.poison import HORIZON, lived, poisoned
 from benchmarks.updates import table
 from benchmarks.updates.__main__ import described, main
 from benchmarks.updates.losses import COSTS, SUMS, Losses, against, by_target_day, pooled
@@ -111,16 +112,19 @@ def test_a_short_run_goes_on_where_it_was_and_becomes_a_table(
     assert len(lines) == 4 + 6
 
 
-def test_poison_scores_the_series_that_were_posted_right() -> None:
-    """Wrong days of one series change its own sales and no others'; how good the others are stays a WQL of theirs."""
+def test_poison_scores_the_series_that_were_posted_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong days of one series change its own sales and no others'; how good the others are stays a WQL of theirs. Here a week
+    stands for each stretch of weeks."""
+    for stretch in ("WRONG_FROM", "WRONG_DAYS", "SCORED_DAYS"):
+        monkeypatch.setattr(poison, stretch, 7)
     panel = make_panel(series=4, days=300)
-    first = panel.days - 1 - WRONG_FROM - WRONG_DAYS - SCORED_DAYS - HORIZON
+    first = panel.days - 1 - 3 * 7 - HORIZON
     seen = panel.until(panel.start + np.timedelta64(first, "D"))
     champion = replace(train(seen, TrainingConfig(model="mlp", horizon=HORIZON, epochs=1)).forecaster, twin=None)
     wrong = np.array([0])
     posted = poisoned(panel, wrong, first, "units", np.random.default_rng(0))
     np.testing.assert_array_equal(posted.quantity_ST[1:], panel.quantity_ST[1:])
-    days = slice(first + WRONG_FROM, first + WRONG_FROM + WRONG_DAYS)
+    days = slice(first + 7, first + 14)
     assert np.nansum(posted.quantity_ST[0, days]) == 12 * np.nansum(panel.quantity_ST[0, days]) > 0
     clean = lived(champion, panel, panel, wrong, first, seed=0)
     assert 0.01 < clean < 2
