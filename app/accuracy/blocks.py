@@ -55,9 +55,7 @@ class Answers:
 
 def blocks_of(answers: Answers, series_ids: Ids) -> Iterator[Block]:
     """The rows to keep. `series_ids` ascend."""
-    number_S = series_ids // BLOCK
-    for block in np.unique(number_S).tolist():
-        rows = np.flatnonzero(number_S == block)
+    for block, rows in _rows_by_block(series_ids):
         trained_SHQ = answers.experts.trained_SHQ[rows]
         lineage_SHQ = None if answers.experts.lineage_SHQ is None else answers.experts.lineage_SHQ[rows]
         scale_S = _scales(trained_SHQ)
@@ -75,9 +73,8 @@ def blocks_of(answers: Answers, series_ids: Ids) -> Iterator[Block]:
 
 def answers_of(forecast: Forecast, series_ids: Ids) -> Iterator[tuple[int, bytes]]:
     """An answer, block by block."""
-    number_S = series_ids // BLOCK
-    for block in np.unique(number_S).tolist():
-        yield block, answered(forecast, np.flatnonzero(number_S == block))
+    for block, rows in _rows_by_block(series_ids):
+        yield block, answered(forecast, rows)
 
 
 def parts_of(series_ids: Ids) -> list[Ids]:
@@ -89,6 +86,12 @@ def parts_of(series_ids: Ids) -> list[Ids]:
             cuts.append(start)
             first = start
     return np.split(np.arange(len(series_ids)), cuts)
+
+
+def _rows_by_block(series_ids: Ids) -> Iterator[tuple[int, Ids]]:
+    number_S = series_ids // BLOCK
+    for block in np.unique(number_S).tolist():
+        yield block, np.flatnonzero(number_S == block)
 
 
 def _answer(forecast: Forecast | None, rows: Ids) -> bytes | None:

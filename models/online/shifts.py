@@ -13,6 +13,7 @@ Shapes: B windows, M memory days, N = M + 1 running sums, D spans, E earlier end
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ PRIOR_SHIFT = 0.07
 """Prior odds of a shift at each of the spans. Together they give two fifths of a chance before anything was seen: levels
 drift all the time, and a part of every drift is believed."""
 LASTING_DAYS = 7
-LASTING_SPAN = 28
+LASTING_SPAN = SPANS[-1]
 """A deviation of so many days is compared with what came of it: LASTING_DAYS … LASTING_SPAN days later."""
 KEPT_IN_DOUBT = 0.6
 """Of the logarithm of a factor that is in doubt, after LASTING_DAYS, where a series' deviations have lasted."""
@@ -100,6 +101,11 @@ class _Sold:
         """What was sold from each of the first days to before each of the last ones, and what was usual, (B, E)."""
         return self.sold_BN[:, end] - self.sold_BN[:, begin], self.usual_BN[:, end] - self.usual_BN[:, begin]
 
+    @cached_property
+    def ratios(self) -> dict[int, tuple[Doubles, Doubles]]:
+        """What is found of each of SPANS. Kept, since the longest is asked for twice."""
+        return {span: _ratios_of_span(self, span) for span in SPANS}
+
 
 def _shifts(sold: _Sold) -> tuple[Doubles, Doubles]:
     ratio_BD, variance_BD = _ratios(sold)
@@ -114,7 +120,7 @@ def _shifts(sold: _Sold) -> tuple[Doubles, Doubles]:
 def _lasting(sold: _Sold) -> Doubles:
     """How much of a deviation was still there LASTING_DAYS … LASTING_SPAN days later in the series' own past, drawn to 1 where
     little has deviated, (B,)."""
-    ratio_BE, level_BE = (x_BE[:, : -LASTING_SPAN // EARLIER_STEP] for x_BE in _ratios_of_span(sold, LASTING_SPAN))
+    ratio_BE, level_BE = (x_BE[:, : -LASTING_SPAN // EARLIER_STEP] for x_BE in sold.ratios[LASTING_SPAN])
     end = _ends(sold, LASTING_SPAN)
     first, last = (
         slice(end.start + days, end.stop + days - LASTING_SPAN, EARLIER_STEP) for days in (LASTING_DAYS, LASTING_SPAN)
@@ -137,8 +143,7 @@ def _ratios(sold: _Sold) -> tuple[Doubles, Doubles]:
     """The logarithm of each span's ratio (B, D), NaN where too little was observed, and its variance when nothing shifts."""
     ratio_BD = np.empty((len(sold.sold_BN), len(SPANS)))
     variance_BD = np.empty_like(ratio_BD)
-    for number, span in enumerate(SPANS):
-        ratio_BE, level_BE = _ratios_of_span(sold, span)
+    for number, (span, (ratio_BE, level_BE)) in enumerate(sold.ratios.items()):
         ratio_BD[:, number] = ratio_BE[:, -1]
         shared = math.ceil(span / EARLIER_STEP)  # the newest itself, and those that share days with it
         apart_BE = ratio_BE[:, :-shared]
