@@ -1,15 +1,12 @@
 """What a caller is told when something does not go: one exception that carries its own answer, and the table of codes.
 
-`Problem` is raised anywhere in the service and rendered in one place (`render`) as RFC 9457 `application/problem+json`.
-The framework's own errors are turned into problems by `app/main.py`. docs/errors.md lists CODES; a test holds them equal.
+`Problem` is raised anywhere in the service, jobs included, and rendered in one place (app/http/problems.py) as RFC 9457
+`application/problem+json`. The framework's own errors are turned into problems by app/http/framework_errors.py. docs/errors.md
+lists CODES; a test holds them equal.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-
-import orjson
-from fastapi import Request
-from fastapi.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
 MAX_NAMED_ERRORS = 100
@@ -104,12 +101,3 @@ def problem_body(problem: Problem, *, instance: str = "", request_id: str = "") 
         "errors": problem.errors,
     }
     return body
-
-
-def render(request: Request, problem: Problem) -> Response:
-    """Answer a request with a problem."""
-    body = problem_body(problem, instance=request.url.path, request_id=getattr(request.state, "request_id", ""))
-    headers = dict(problem.headers)
-    if problem.status in (429, 503):
-        headers.setdefault("Retry-After", "1")
-    return Response(orjson.dumps(body), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)

@@ -41,6 +41,7 @@ from benchmarks.runs import (
 from benchmarks.weekly import weekly_scores
 from models.ages import AGE, with_ages
 from models.climatology import YEAR, own_year
+from models.days import take_days
 from models.distilling import distil
 from models.evaluation import window_cutoffs
 from models.fallback import fallback
@@ -54,7 +55,6 @@ from models.placement import CPU, NoSuchDevice, Placement, placement_of
 from models.progress import Clock
 from models.training import Trained, train
 from models.training_config import LEVELS, MODELS, TrainingConfig
-from models.windows import take_days
 
 MOST_CATEGORIES = 20
 LAUNCHED = "launched_on"

@@ -39,13 +39,14 @@ from app.database.engine import Database
 from app.database.migrate import upgrade
 from benchmarks.reads import a_database, api_process, authorised, bare_process, step, whole_panel
 from benchmarks.runs import circumstances
+from models.days import take_days
 from models.evaluation import SCORED_LEVELS
 from models.online.scoring import naive_of_day, sums_of_day
 from models.online.stream import scales
 from models.panel import Floats, Panel
 from models.quantiles import empirical_quantiles
 from models.segments import SEGMENTS, bucket_names, segments
-from models.windows import MEMORY, take_days
+from models.windows import MEMORY
 
 SERIES, DAYS, AHEAD = 30_490, 365, 28
 CODE = ("app/accuracy", "benchmarks/accuracy_reads.py")

@@ -33,6 +33,7 @@ from benchmarks.daily import day_of
 from benchmarks.runs import circumstances
 from benchmarks.shifts import SHIFTS_AFTER, drawn_factors, with_shift
 from benchmarks.updates.__main__ import HORIZON, Trainer, add_replay_options
+from models.days import take_days
 from models.evaluation import SCORED_LEVELS
 from models.forecaster import Forecaster
 from models.inference import answerable, predict
@@ -44,7 +45,7 @@ from models.panel import Floats, Panel
 from models.quantiles import interpolate_levels
 from models.segments import segments
 from models.training_config import TrainingConfig
-from models.windows import MEMORY, take_days
+from models.windows import MEMORY
 
 NEAR = 7
 WITHIN = 28

@@ -19,13 +19,13 @@ from benchmarks.accuracy import read_panel
 from benchmarks.runs import circumstances
 from benchmarks.updates.__main__ import HORIZON, Trainer, add_replay_options
 from benchmarks.updates.losses import Losses
+from models.days import Index
 from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.inference import answerable
 from models.online.stream import Speeds, Stream
 from models.panel import Panel
 from models.training_config import TrainingConfig
-from models.windows import Index
 
 WRONG_FROM, WRONG_DAYS, SCORED_DAYS = 28, 14, 21
 KINDS = ("units", "noise")

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models import metrics
+from models.days import take_days
 from models.evaluation import SCORED_LEVELS
 from models.forecast import Forecast
 from models.panel import Floats, Panel
 from models.quantiles import interpolate_levels
-from models.windows import take_days
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from benchmarks.accuracy import read_panel
 from benchmarks.runs import circumstances
 from benchmarks.updates.__main__ import HORIZON, Trainer, add_replay_options
 from models import metrics
+from models.days import take_days
 from models.evaluation import SCORED_LEVELS
 from models.forecaster import Forecaster
 from models.inference import answerable, predict
@@ -30,7 +31,6 @@ from models.online.tracking import untracked
 from models.panel import Panel
 from models.quantiles import interpolate_levels
 from models.training_config import TrainingConfig
-from models.windows import take_days
 
 SHIFTS_AFTER = (30, 120, 210, 300)
 ISSUED_AFTER = range(14, 21)

@@ -22,6 +22,7 @@ from torch import Tensor
 from benchmarks.accuracy import forecasts_of, read_panel, seen
 from benchmarks.runs import add_window_options, circumstances, scores, settings_of
 from benchmarks.weekly import score_sums, sold_in_weeks, weekly_scores
+from models.days import Index
 from models.dependence import Dependence, levels_of_sums, usual_dependence
 from models.evaluation import SCORED_LEVELS, average, window_cutoffs
 from models.features import compute_features
@@ -38,7 +39,7 @@ from models.sums import WEEK, whole_weeks
 from models.training import Course, cleaned_for, fit_twins, refit, train
 from models.training_config import LEVELS, ResolvedConfig, TrainingConfig
 from models.validation import validation_pairs
-from models.windows import Index, WindowSource
+from models.windows import WindowSource
 
 CODE = ("models", "benchmarks/trained_sums.py", "benchmarks/weekly.py", "benchmarks/accuracy.py", "benchmarks/runs.py")
 

@@ -8,6 +8,7 @@ Shapes: S series, H horizon, G weeks, Q scored levels.
 import numpy as np
 
 from models import metrics
+from models.days import Index, take_days
 from models.dependence import Dependence, usual_dependence
 from models.evaluation import SCORED_LEVELS, Scores, average
 from models.forecast import Forecast
@@ -15,7 +16,6 @@ from models.inference import answerable
 from models.panel import Floats, Panel
 from models.quantiles import ranks
 from models.sums import sum_quantiles, whole_weeks
-from models.windows import Index, take_days
 
 LOW, HIGH = SCORED_LEVELS.index(0.1), SCORED_LEVELS.index(0.9)
 

@@ -31,6 +31,7 @@ from models.adjustment import (
 from models.climatology import KINDS, capped, own_mixture
 from models.dependence import levels_to_read, pit
 from models.mean import area_mean, area_share
+from models.optimiser import AdamW
 from models.panel import Floats
 from models.point import left_over
 from models.segments import SEGMENTS, segments_of
@@ -54,7 +55,7 @@ EVIDENCE_PRIOR = 4.0
 """How many times EVIDENCE_DAYS that come in count as much as all days held out of the training."""
 EVIDENCE_DECAY = 0.9
 """What is left of older evidence EVIDENCE_DAYS later."""
-WEIGHT_STEPS = 120
+WEIGHT_STEPS, WEIGHT_RATE = 120, 0.05
 CALIBRATION_PRIOR = 20_000
 """Days that say the levels are right as they are; with as many observed days a correction is taken by half. So many because days
 of one window, and one season, go together."""
@@ -159,13 +160,13 @@ def _weights(mixture: Mixture, y_BH: Floats, weight_B: Floats) -> Doubles:
     level_Q = torch.tensor(LEVELS)
     day_BH = seen_BH * torch.from_numpy(weight_B.astype(np.float32))[:, None]
     logits = torch.zeros(count, requires_grad=True)
-    optimizer = torch.optim.Adam([logits], lr=0.05)
+    optimiser = AdamW([([logits], 0.0)])
     for _ in range(WEIGHT_STEPS):
         error_BHQ = y_BH1 - torch.tensordot(logits.softmax(0), members, dims=1)
         pinball_BH = torch.maximum(level_Q * error_BHQ, (level_Q - 1) * error_BHQ).mean(-1)
-        optimizer.zero_grad()
+        optimiser.forget_gradients()
         torch.autograd.backward((pinball_BH * day_BH).sum() / day_BH.sum().clamp(min=1e-9))
-        optimizer.step()
+        optimiser.step(WEIGHT_RATE)
     learned_M = logits.detach().softmax(0).numpy().astype(np.float64)
     return (equal_M + learned_M) / 2
 

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.climatology import own_year, row_mean
+from models.days import Index, take_days
 from models.forecast import Forecast
 from models.panel import Floats, Panel
 from models.quantiles import empirical_quantiles
 from models.training_config import LEVELS
-from models.windows import MEMORY, Index, take_days
+from models.windows import MEMORY
 
 Baseline = Callable[[Panel, ArrayLike, int], Forecast]
 AVERAGED_DAYS = 28

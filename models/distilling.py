@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from models.adjustment import answer
+from models.days import Index
 from models.evaluation import Scores, evaluate
 from models.forecaster import Forecaster, Member
 from models.heldout import hold_out
@@ -32,7 +33,6 @@ from models.teacher import Teacher
 from models.training import Course, Trained, cleaned_for, fit_twins, refit, train, unadjusted
 from models.training_config import ResolvedConfig, TrainingConfig
 from models.validation import learn_from_validation, validation_pairs
-from models.windows import Index
 
 MOST_WORSE = 0.005
 """A student may be worse than the ensemble by this share of the ensemble's WQL on the held-out windows."""

@@ -14,13 +14,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models import metrics
+from models.days import Index, take_days
 from models.evaluation import SCORED_LEVELS
 from models.forecast import Forecast
 from models.metrics import SMALLEST_SCALE, Doubles, Values
 from models.panel import Panel
 from models.quantiles import interpolate_levels
 from models.segments import SEGMENTS, buckets
-from models.windows import Index, take_days
 
 Selection = NDArray[np.bool_]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from models import metrics
+from models.days import Index, take_days
 from models.forecast import Forecast
 from models.panel import Panel
 from models.quantiles import interpolate_levels
-from models.windows import Index, take_days
 
 SCORED_LEVELS = tuple(round(0.1 * i, 1) for i in range(1, 10))
 """Levels over which SQL and WQL average, as in the public tables."""

@@ -19,6 +19,7 @@ from models import losses
 from models.covariates import FeatureStatistics
 from models.features import Features, compute_features
 from models.networks.network import Network, Output
+from models.optimiser import AdamW
 from models.panel import Floats
 from models.placement import CPU, Placement, compiled
 from models.sampling import WindowSampler
@@ -142,7 +143,7 @@ class Fit:
         self.averaged = copy.deepcopy(network).requires_grad_(False)
         self.schedule, self.decay, self.keep_start = schedule, decay, keep_start
         self.steps = 0
-        self.optimizer = torch.optim.AdamW(_groups(network), lr=schedule.learning_rate, betas=(0.9, 0.98), foreach=True)
+        self.optimiser = AdamW(_groups(network), betas=(0.9, 0.98))
 
     def step(self, examples: Examples, key_of: KeyOf, *, by_maturity: bool = False) -> float:
         """One optimiser step on a batch; returns its loss. Raises NonFiniteLoss, and then changes nothing.
@@ -150,17 +151,15 @@ class Fit:
         `key_of` gives the series of a window of the batch, to name it.
         """
         self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.at(self.steps)
         with torch.autocast(self.placement.device.type, torch.bfloat16, enabled=self.placement.mixed):
             output = self.decode(examples.features, examples.identity_BA)
         loss_B, weight_B = losses_of(output, self.network, examples, by_maturity=by_maturity)
         refuse_non_finite(loss_B, key_of)
         loss = (loss_B * weight_B).sum() / weight_B.sum().clamp(min=1e-9)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimiser.forget_gradients()
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM, foreach=True)
-        self.optimizer.step()
+        self.optimiser.step(self.schedule.at(self.steps))
         self.steps += 1
         self._average()
         return float(loss.detach())
@@ -264,14 +263,13 @@ def _fit_amount(statistics: FeatureStatistics, k: int, values_ST: Floats) -> Non
         statistics.own_spread_K[k] = max(float(departs.std()), LEAST_OWN_SPREAD * spread)
 
 
-def _groups(network: Network) -> list[dict[str, object]]:
+def _groups(network: Network) -> list[tuple[list[Tensor], float]]:
     """Matrices decay, biases, norms and identities do not."""
     decayed: list[Tensor] = []
     free: list[Tensor] = []
     for name, parameter in network.named_parameters():
         (decayed if parameter.ndim >= 2 and "identity" not in name else free).append(parameter)
-    decay = network.config.weight_decay
-    return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+    return [(decayed, network.config.weight_decay), (free, 0.0)]
 
 
 def refuse_non_finite(loss_B: Tensor, key_of: KeyOf) -> None:

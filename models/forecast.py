@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.days import Index
 from models.panel import Floats
-from models.windows import Index
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from models.days import Index
 from models.panel import Panel
-from models.windows import Index
 
 UNKNOWN = 0
 

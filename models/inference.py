@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.adjustment import Mixture, answer
 from models.adjustment import in_units as units_of
+from models.days import Index
 from models.features import Features, compute_features
 from models.forecast import Forecast
 from models.forecaster import Forecaster, Member
@@ -20,7 +21,7 @@ from models.networks.network import Output
 from models.online.shifts import at_present_level, eased
 from models.online.tracking import Tracking, seasonal_error, together
 from models.panel import Floats, Panel
-from models.windows import Index, Windows, WindowSource, sells_whole_units
+from models.windows import Windows, WindowSource, sells_whole_units
 
 AT_ONCE = 256
 """Windows in one batch. Larger ones take twice as long a window: their intermediate results no longer fit what the allocator

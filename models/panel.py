@@ -9,11 +9,14 @@ Shapes: S series, T days, A days ahead for which known covariates may be given, 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = NDArray[np.float32]
 
@@ -186,7 +189,7 @@ def panel_from_columns(
 
 
 def panel_from_frame(
-    frame: pd.DataFrame | pa.Table,
+    frame: "pd.DataFrame | pa.Table",
     *,
     known: Sequence[str] = (),
     past: Sequence[str] = (),
@@ -197,6 +200,8 @@ def panel_from_frame(
     Series are sorted by SKU and location. The panel ends with the last day that has a quantity; rows after it
     give known covariates ahead. Two rows for one series and day are an error.
     """
+    import pandas as pd  # the service builds its panels from columns: none of its processes pays for loading this
+
     table = frame.to_pandas() if isinstance(frame, pa.Table) else frame
     absent = [name for name in ("sku", "date", "quantity", *known, *past, *static) if name not in table.columns]
     if absent:

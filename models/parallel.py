@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 import torch
 
-from models.windows import Index
+from models.days import Index
 
 T = TypeVar("T")
 P = ParamSpec("P")

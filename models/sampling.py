@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.days import Index
 from models.panel import Floats
-from models.windows import MEMORY, Index, Windows
+from models.windows import MEMORY, Windows
 
 HALF_LIFE_DAYS = 365.0
 FEWEST_SEEN_DAYS = 14

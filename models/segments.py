@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.climatology import YEAR
+from models.days import take_days
 from models.panel import Floats, Panel
-from models.windows import take_days
 
 SOLD_SHARE = 0.5
 FAST_MEAN = 5.0

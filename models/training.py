@@ -19,6 +19,7 @@ import torch
 
 from models.adjustment import equal_members
 from models.cleaning import Cleaned, Findings, clean, nothing_found
+from models.days import Index
 from models.dependence import usual_dependence
 from models.fitting import (
     Examples,
@@ -41,7 +42,7 @@ from models.sampling import WindowSampler, shorten_some
 from models.teacher import Teacher
 from models.training_config import STEPS_PER_EPOCH, ResolvedConfig, TrainingConfig
 from models.validation import learn_from_validation, set_residuals, validation_pairs
-from models.windows import Index, WindowSource
+from models.windows import WindowSource
 
 DAYS_SHARE = 0.5
 """Share of the days ahead that a step learns from, drawn anew for each: days of one window say much the same."""

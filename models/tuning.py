@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from models.cleaning import Cleaned
+from models.days import Index
 from models.fitting import NonFiniteLoss
 from models.heldout import HeldOut, hold_out
 from models.panel import Panel
@@ -26,7 +27,6 @@ from models.progress import Clock, Progress, Report
 from models.training import Course, cleaned_for, fit_twins, training_windows
 from models.training_config import RANGES, ResolvedConfig, TrainingConfig
 from models.validation import validation_pairs
-from models.windows import Index
 
 if TYPE_CHECKING:
     import optuna

@@ -13,6 +13,7 @@ import torch
 from models.adjusting import COUNTS_SHARES, EVIDENCE_DAYS, learn, relearned
 from models.adjustment import Adjustment, Mixture, combine, finish
 from models.cleaning.days import covariates_of, days_of, without
+from models.days import Index, take_days
 from models.dependence import dependence_rows, levels_of_sums
 from models.fitting import LARGEST_TARGET
 from models.forecaster import Forecaster, Member
@@ -23,7 +24,7 @@ from models.placement import device_of
 from models.quantiles import empirical_quantiles
 from models.sums import sum_quantiles, whole_weeks
 from models.training_config import LEVELS
-from models.windows import MEMORY, Index, WindowSource, take_days
+from models.windows import MEMORY, WindowSource
 
 VALIDATION_WINDOWS = 2048
 MOST_VALIDATION_DAYS = 60_000

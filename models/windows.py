@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.cleaning import FILLING, REACH, Cleaned, clean_memory, covariates_of, merged
+from models.days import Index, days_of_each, take_days
 from models.panel import Floats, Panel
 from models.training_config import Cleaning
 
 MEMORY = 392
 """Days a forecaster looks back at most: 56 weeks, the same weeks a year ago and the month before them."""
-
-Index = NDArray[np.int64]
 
 
 def is_flag(name: str) -> bool:
@@ -102,9 +101,11 @@ class WindowSource:
 
     def windows(self, series_B: Index, cutoff_B: Index) -> Windows:
         """Windows of `series_B` seen up to and with the day index `cutoff_B` (-1: nothing seen)."""
-        told = _days_of(self.known, series_B, cutoff_B - MEMORY + 1, MEMORY + self.horizon)
-        near = _days_of(self.flags, series_B, cutoff_B - self.context_length + 1, self.context_length + self.horizon)
-        recent = _days_of(self.past, series_B, cutoff_B - self.context_length + 1, self.context_length)
+        told = days_of_each(self.known, series_B, cutoff_B - MEMORY + 1, MEMORY + self.horizon)
+        near = days_of_each(
+            self.flags, series_B, cutoff_B - self.context_length + 1, self.context_length + self.horizon
+        )
+        recent = days_of_each(self.past, series_B, cutoff_B - self.context_length + 1, self.context_length)
         first_B = cutoff_B - self.context_length + 1 - self.calendar_first
         days_BP = first_B[:, None] + np.arange(self.context_length + self.horizon)
         return Windows(
@@ -147,40 +148,6 @@ class WindowSource:
         return clean_memory(memory_BM, spoken, self.cleaning)
 
 
-class _Days:
-    """Where `count` days of each window lie in arrays of a width: found once, used for every array of that width.
-
-    An array of a single row is shared by all series. Windows that all begin with the same day are cut out as a whole.
-    """
-
-    def __init__(self, series_B: Index, first_B: Index, count: int, width: int) -> None:
-        self.series_B, self.count, self.width = series_B, count, width
-        self.first = int(first_B[0]) if len(first_B) and (first_B == first_B[0]).all() else None
-        if self.first is None:
-            day_BN = first_B[:, None] + np.arange(count)
-            self.outside_BN = (day_BN < 0) | (day_BN >= width)
-            self.day_BN = np.clip(day_BN, 0, max(width - 1, 0))
-            self.at_BN = series_B[:, None] * width + self.day_BN
-
-    def of(self, values_ST: Floats) -> Floats:
-        shared = len(values_ST) == 1
-        if not self.width:
-            return np.full((len(self.series_B), self.count), np.nan, np.float32)
-        if self.first is not None:
-            return self._span(values_ST, self.first, shared=shared)
-        out_BN: Floats = values_ST[0][self.day_BN] if shared else values_ST.reshape(-1)[self.at_BN]
-        out_BN[self.outside_BN] = np.nan
-        return out_BN
-
-    def _span(self, values_ST: Floats, first: int, *, shared: bool) -> Floats:
-        out_BN = np.empty((len(self.series_B), self.count), np.float32)
-        begin, end = np.clip((first, first + self.count), 0, self.width).tolist()
-        inside = slice(begin - first, end - first) if begin < end else slice(0, 0)
-        out_BN[:, : inside.start], out_BN[:, inside.stop :] = np.nan, np.nan
-        out_BN[:, inside] = values_ST[0, begin:end] if shared else values_ST[self.series_B, begin:end]
-        return out_BN
-
-
 def _contiguous(values_ST: Floats) -> Floats:
     """The values as one block of memory; one row of them where all series share it (a broadcast view)."""
     return np.ascontiguousarray(values_ST[:1] if values_ST.strides[0] == 0 else values_ST)
@@ -191,21 +158,6 @@ def sells_whole_units(memory_BM: Floats) -> NDArray[np.bool_]:
     seen_BM = np.nan_to_num(memory_BM)
     out: NDArray[np.bool_] = (seen_BM == np.round(seen_BM)).all(axis=1)
     return out
-
-
-def take_days(values_ST: Floats, series_B: Index, first_B: Index, count: int) -> Floats:
-    """`count` days of each series from the day index `first_B` on; NaN outside the array."""
-    return _Days(series_B, first_B, count, values_ST.shape[1]).of(values_ST)
-
-
-def _days_of(columns: list[Floats], series_B: Index, first_B: Index, count: int) -> Floats:
-    """The same days of several arrays, (B, K, count)."""
-    out_BKN = np.empty((len(series_B), len(columns), count), dtype=np.float32)
-    if columns:
-        days = _Days(series_B, first_B, count, columns[0].shape[1])
-        for k, values_ST in enumerate(columns):
-            out_BKN[:, k] = days.of(values_ST)
-    return out_BKN
 
 
 WEEKDAYS, MONTH_DAY, ANNUAL = slice(0, 7), slice(7, 10), slice(10, 14)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.accuracy.sums import BLOCK
 from models.evaluation import SCORED_LEVELS
 from models.forecast import Forecast
 from models.inference import Issued
@@ -18,7 +19,6 @@ from models.panel import Floats
 from models.parallel import AT_ONCE
 from models.training_config import LEVELS
 
-BLOCK = 512
 ANSWERED = 1 + len(SCORED_LEVELS)
 """Numbers kept of an answer: the mean and the levels that are scored."""
 EXPERT = len(LEVELS)

@@ -13,9 +13,8 @@ from typing import Any, Literal
 import asyncpg
 import numpy as np
 
-from app.accuracy.blocks import BLOCK
 from app.accuracy.store import COUNTS, scored_until
-from app.accuracy.sums import SOURCES, Doubles, Ids, Kept, nothing, total_of
+from app.accuracy.sums import BLOCK, SOURCES, Doubles, Ids, Kept, nothing, total_of
 from app.database.engine import Database, begun
 from app.database.filters import Filters
 from app.errors import Problem

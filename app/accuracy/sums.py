@@ -15,6 +15,8 @@ from models.online.scoring import SUMS
 from models.panel import Floats
 from models.segments import BUCKETS
 
+BLOCK = 512
+"""A series lies in the block of its id: so many ids are kept together in one row."""
 SOURCES = ("live", "frozen", "seasonal_naive")
 """Whose sums are kept of each series, in this order."""
 Doubles = NDArray[np.float64]

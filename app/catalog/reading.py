@@ -8,7 +8,7 @@ import orjson
 
 from app.catalog.fields import CALENDAR, ITEMS, LOCATIONS, Catalog
 from app.database.filters import Filters
-from app.http.pagination import Page
+from app.database.pages import Page
 
 Rows = tuple[list[dict[str, Any]], str | None]
 

@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import begun
 from app.database.filters import Filters
+from app.database.pages import Page
 from app.errors import Problem
-from app.http.pagination import Page
 
 
 async def series_page(

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.accuracy.blocks import BLOCK
+from app.accuracy.sums import BLOCK
 from app.database.engine import begun
 from app.database.filters import Filters
-from app.http.pagination import Page
+from app.database.pages import Page
 from models.online.drift import COLUMNS, SEGMENTS, SERIES, Drift, untouched
 from models.online.scoring import Doubles
 from models.segments import SEGMENTS as NAMES

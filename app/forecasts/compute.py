@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.forecasts.store import Stored
 from app.sales.panel import Context
 from models.ages import AGE
+from models.days import take_days
 from models.fallback import fallback
 from models.forecast import Forecast
 from models.forecaster import Forecaster
@@ -19,7 +20,6 @@ from models.holidays import HOLIDAYS
 from models.inference import MINIMUM_DAYS, answerable, predict
 from models.newcomers import SETTLED_DAYS
 from models.panel import Panel
-from models.windows import take_days
 
 DEFAULT_HORIZON = 28
 SIMPLE_HORIZONS = (DEFAULT_HORIZON, 112, 365)

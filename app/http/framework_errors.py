@@ -16,7 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from app.errors import MAX_NAMED_ERRORS, Problem, render
+from app.errors import MAX_NAMED_ERRORS, Problem
+from app.http.problems import render
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 RETRY = {"Retry-After": "1"}

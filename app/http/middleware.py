@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import telemetry
-from app.errors import Problem, render
+from app.errors import Problem
 from app.http.framework_errors import as_problem
+from app.http.problems import render
 
 DRAINED_BYTES = 16 * 2**20
 DRAIN_SECONDS = 30

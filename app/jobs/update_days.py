@@ -13,12 +13,13 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from app.accuracy.store import SaidOfDay, said_of_day, stage_series_scores
+from app.accuracy.issued import SaidOfDay, said_of_day, stage_series_scores
 from app.accuracy.sums import SOURCES
 from app.database.engine import Database, begun
 from app.drift.finding import ScoredDay, scored_day
 from app.jobs.task import Errand
 from app.jobs.update_reading import UpdateReading, row_index
+from models.days import Index, take_days
 from models.forecaster import Forecaster
 from models.online.scoring import naive_of_day, sums_of_day
 from models.online.stream import scales
@@ -28,7 +29,7 @@ from models.parallel import Hands
 from models.segments import SEGMENTS, bucket_names, segments
 from models.training_config import LEVELS
 from models.validation import in_stock
-from models.windows import MEMORY, Index, take_days
+from models.windows import MEMORY
 
 LINEAGE = "lineage"
 

@@ -13,12 +13,13 @@ from uuid import UUID
 import numpy as np
 
 from app.accuracy.blocks import Answers, Block, answers_of, blocks_of
-from app.accuracy.store import stage, stage_champion, unstage
+from app.accuracy.issued import stage, stage_champion, unstage
 from app.database.engine import Database
 from app.jobs.task import Errand
 from app.jobs.update_reading import UpdateReading
 from app.jobs.update_sides import Sides
 from app.registry.decision import decide_update
+from models.days import take_days
 from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.online.gate import Limits, Record, record_checks, verdict
@@ -28,7 +29,7 @@ from models.online.updating import Answered, Answering, checks_now, live_broken,
 from models.panel import Floats, Panel
 from models.parallel import Hands
 from models.segments import SEGMENTS, bucket_names
-from models.windows import MEMORY, take_days
+from models.windows import MEMORY
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.database.copy import copy_out, int_array
 from app.database.filters import Filters
-from app.http.pagination import Page
+from app.database.pages import Page
 from app.quarantine.checks import Index, Reason
 
 Status = Literal["held", "confirmed", "dismissed", "replaced"]

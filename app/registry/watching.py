@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import Problem
 from app.registry.promotions import BY_ITSELF, lock_registry, roll_back_to
-from app.registry.serving import load_forecaster
 from models.online.gate import PINBALL, Doubles, beyond_doubt
 
 log = structlog.get_logger()
@@ -113,6 +112,8 @@ async def _usable(version: _Version, watch: Watch) -> bool:
     """Whether a version can answer: its artifact is there and whole."""
     if version.artifact_removed:
         return False
+    from app.registry.serving import load_forecaster  # brings torch along
+
     try:
         await asyncio.to_thread(load_forecaster, watch.artifacts, version.artifact_sha256)
     except Problem as problem:

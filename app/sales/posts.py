@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import begun
 from app.database.filters import Filters
+from app.database.pages import Page
 from app.errors import MAX_NAMED_ERRORS, Problem
-from app.http.pagination import Page
 from app.quarantine.store import end_replaced, hold_restored
 from app.sales.reading import VALUES, next_post_id, restate_series
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import begun
 from app.database.filters import Filters
-from app.http.pagination import Page
+from app.database.pages import Page
 from app.quarantine.store import end_replaced
 
 VALUES = "quantity, returned, price, promo, in_stock"

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from models.days import Index, take_days
 from models.evaluation import SCORED_LEVELS, score_window, window_cutoffs
 from models.forecast import Forecast
 from models.panel import Panel, panel_from_frame
 from models.quantiles import interpolate_levels
 from models.training_config import LEVELS
-from models.windows import Index, take_days
 
 METRICS = ("mase", "sql", "wape", "wql")
 SEASONS = (1, 7)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.data import Data
 from benchmarks.peers.sums import Group, RunningSums, State, expected_sales
+from models.days import take_days
 from models.panel import Floats
 from models.quantiles import empirical_quantiles
-from models.windows import take_days
 
 Index = NDArray[np.int64]
 Doubles = NDArray[np.float64]

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import metrics
+from models.days import take_days
 from models.evaluation import SCORED_LEVELS
 from models.forecast import Forecast
 from models.panel import Panel
 from models.quantiles import interpolate_levels
 from models.segments import buckets
-from models.windows import take_days
 
 Doubles = NDArray[np.float64]
 SUMS = ("sales", "pinball", "scaled", "scaled_days", "absolute", "scaled_absolute", "mean", "days", "below_low", "to_low",

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.days import take_days
 from models.forecaster import Forecaster
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Check, Limits
 from models.online.stream import FINE_TUNING_DAYS
 from models.online.tracking import Tracking
 from models.panel import Panel
-from models.windows import MEMORY, take_days
+from models.windows import MEMORY
 
 DAYS_LOOKED_AT = 28
 """The newest days, whether they were learned now or by an update that was refused."""

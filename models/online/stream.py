@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.cleaning import Cleaned
+from models.days import take_days
 from models.forecaster import Forecaster
 from models.inference import Issued, answerable, issue
 from models.online.finetuning import UpdateConfig, carried_on
 from models.online.tracking import Matured, learned, seasonal_error, untracked
 from models.panel import Floats, Panel
 from models.progress import Report
-from models.windows import MEMORY, take_days
+from models.windows import MEMORY
 
 FINE_TUNING_DAYS = 7
 

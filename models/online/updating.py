@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cleaning import Findings, nothing_found
+from models.days import Index
 from models.evaluation import Source, evaluate
 from models.forecast import Forecast
 from models.forecaster import Forecaster
@@ -28,7 +29,6 @@ from models.parallel import Hands, hands, in_parts
 from models.progress import Report
 from models.sampling import FEWEST_SEEN_DAYS
 from models.training import cleaned_for
-from models.windows import Index
 
 REPLAY_WEEKS = 4
 REPLAY_SERIES = 500

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from app.accuracy.store import KEPT_DAYS, record_scores, stage_series_scores
+from app.accuracy.issued import stage_series_scores
+from app.accuracy.store import KEPT_DAYS, record_scores
 from app.accuracy.sums import SOURCES, Kept, packed, together, total_of, unpacked
 from app.accuracy.weeks import first_kept_daily
 from app.config import Settings

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.database.pages import Page, decode_token, encode_token
 from app.errors import Problem
-from app.http.pagination import Page, decode_token, encode_token
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=200)
 KEYS = st.tuples(

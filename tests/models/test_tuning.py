@@ -1,7 +1,5 @@
 """Tuning: what is tried, what is pruned, what is found, and that a tuning which was cut off finds the same."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -124,8 +122,3 @@ def test_an_ensemble_is_tuned_by_its_cheapest_member() -> None:
     found = tune(PANEL, replace(CONFIG, model="ensemble"), Budget(1, AMPLE))
     assert "mlp" in found.findings["notes"][-1]
     assert {member.width for member in found.config.members()} == {found.findings["best"]["width"]}
-
-
-def test_optuna_is_not_loaded_where_nothing_is_tuned() -> None:
-    code = "import sys, app.jobs.child, app.main; sys.exit('optuna' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.database.engine import Database
-from app.http.pagination import Page, encode_token
+from app.database.pages import Page, encode_token
 from app.sales.reading import SalesFilter, page_query
 from tests.posts.calls import day, delete, pages, post, row, sales, stored, undo, whole
 from tests.support import client_of, until

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app.config import Settings
 from app.database.engine import Database
-from app.http.pagination import encode_token
+from app.database.pages import encode_token
 from app.registry.artifacts import save
 from app.registry.store import publish
 from tests.registry.support import a_candidate, champion_of, published, scored, weights_of
