@@ -70,6 +70,8 @@ def deserialise(weights: bytes, description: dict[str, Any]) -> Forecaster:
             forecaster.twin = _forecaster("twin", tensors, description["twin"])
         if description.get("lineage") is not None:
             forecaster.lineage = _forecaster("lineage", tensors, description["lineage"])
+            if forecaster.lineage.identities == forecaster.identities:  # then series are looked up once for both
+                forecaster.lineage.identities = forecaster.identities
         if description.get("tracking") is not None:
             forecaster.tracking = _tracking(tensors, description["tracking"])
     except CheckpointError:

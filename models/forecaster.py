@@ -57,6 +57,15 @@ class Forecaster:
         """The first member's; members agree in horizon and covariates."""
         return self.members[0].config
 
+    def same_kind(self, other: "Forecaster") -> bool:
+        """Whether another's networks are made alike and read alike: then both can answer from the same windows."""
+        return [member.config.kind for member in self.members] == [member.config.kind for member in other.members]
+
+    def same_constants(self, other: "Forecaster") -> bool:
+        """Whether features of a window are the same to both, as they are to networks that were trained together."""
+        own, others = (one.members[0].network.statistics.state_dict() for one in (self, other))
+        return all(torch.equal(value, others[name]) for name, value in own.items())
+
     @property
     def architecture(self) -> str:
         return self.config.architecture if len(self.members) == 1 else "ensemble"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from models.adjustment import Mixture, answer
 from models.adjustment import in_units as units_of
@@ -126,8 +127,10 @@ def asked(
 ) -> Experts:
     """What the networks of a forecaster say, with contexts brought to their present level where `levels` count."""
     parts, plain = [], []
-    for windows in _batches(forecaster, panel, cutoffs, batch_size):
-        parts.append(_asked(forecaster, windows, levels=levels))
+    identity_SA = _lineage_identity(forecaster, panel)
+    for number, windows in enumerate(_batches(forecaster, panel, cutoffs, batch_size)):
+        identity_BA = None if identity_SA is None else identity_SA[number * batch_size : (number + 1) * batch_size]
+        parts.append(_asked(forecaster, windows, identity_BA, levels=levels))
         if frozen:
             plain.append(_untracked(forecaster, [windows]))
     lineages = [part.lineage for part in parts if part.lineage is not None]
@@ -157,8 +160,8 @@ def by_state(
     return Forecast(*_joined(answers), forecaster.levels)
 
 
-def _asked(forecaster: Forecaster, windows: Windows, *, levels: bool) -> Experts:
-    """A batch by networks as trained and their lineage together."""
+def _asked(forecaster: Forecaster, windows: Windows, identity_BA: Tensor | None, *, levels: bool) -> Experts:
+    """A batch by networks as trained and their lineage together; `identity_BA` where the lineage has others for these series."""
     memory_BL = windows.quantity_BM.numpy()
     whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
     taken_back_B = np.zeros(len(memory_BL), np.float32)
@@ -166,15 +169,26 @@ def _asked(forecaster: Forecaster, windows: Windows, *, levels: bool) -> Experts
         brought_BM, taken_back_B = at_present_level(memory_BL)
         windows = replace(windows, quantity_BM=torch.from_numpy(brought_BM))
     features: dict[int, Features] = {}
-    said = [
-        eased(
-            *answer(replace(members_of(one, windows, features), whole=whole_B), one.adjustment, whole_units=False),
-            taken_back_B,
-        )
-        for one in (forecaster, forecaster.lineage)
-        if one is not None
-    ]
-    return Experts(said[0], said[1] if len(said) > 1 else None, whole_B, scale_B)
+
+    def said(one: Forecaster, windows: Windows, features: dict[int, Features]) -> Said:
+        mixture = replace(members_of(one, windows, features), whole=whole_B)
+        return eased(*answer(mixture, one.adjustment, whole_units=False), taken_back_B)
+
+    trained, lineage = said(forecaster, windows, features), forecaster.lineage
+    if lineage is None:
+        return Experts(trained, None, whole_B, scale_B)
+    if identity_BA is not None:
+        windows = replace(windows, identity_BA=identity_BA)
+    shared = features if lineage.same_constants(forecaster) else {}
+    return Experts(trained, said(lineage, windows, shared), whole_B, scale_B)
+
+
+def _lineage_identity(forecaster: Forecaster, panel: Panel) -> Tensor | None:
+    """The numbers (S, A) of a panel's series to a lineage that was trained earlier; None where they are the forecaster's own."""
+    lineage = forecaster.lineage
+    if lineage is None or lineage.identities is forecaster.identities:
+        return None
+    return torch.from_numpy(lineage.identities.of(panel))
 
 
 def _untracked(forecaster: Forecaster, batches: Iterable[Windows], *, whole_units: bool = True) -> Forecast:
@@ -219,8 +233,8 @@ def predict_members(
 def members_of(forecaster: Forecaster, windows: Windows, features: dict[int, Features] | None = None) -> Mixture:
     """The members' forecasts of one batch of windows, in units, without gradients; the batch moves to their device once.
 
-    Members share their features' constants, with those of a lineage too, so features are computed once for each length of
-    context. `features` holds those that were found for the same windows before, and takes the others.
+    Members share their features' constants, with those of a lineage too unless it was trained earlier, so features are computed
+    once for each length of context. `features` holds those that were found for the same windows before, and takes the others.
     """
     features = {} if features is None else features
     said = []

@@ -171,6 +171,12 @@ class ResolvedConfig:
     known: tuple[str, ...]
     past: tuple[str, ...]
 
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What kind of network it makes, and what that reads of a window."""
+        made = (self.architecture, self.loss, self.horizon)
+        return (*made, self.context_length, self.cleaning, self.known, self.past)
+
     def as_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}

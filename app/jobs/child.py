@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -39,6 +40,7 @@ from models.distilling import train_compressed
 from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory, compare
+from models.online.stream import Speeds, renewed
 from models.online.updating import NothingNew
 from models.panel import Panel
 from models.placement import NoSuchDevice, Placement, placement_of
@@ -195,7 +197,8 @@ def _train(
     *,
     config: TrainingConfig | None = None,
 ) -> Trained:
-    """A new network, as asked for or as tuning found best, and its metrics beside the champion's on the same windows."""
+    """A new network, as asked for or as tuning found best, and its metrics beside the champion's on the same windows. What the
+    champion has learned of the series goes on in it; both are judged without that."""
     learn = train_compressed if task["request"].get("compress") else train
     trained = learn(panel, config or training_config(task["request"], panel), report=report, placement=placement)
     last = trained.history[-1]
@@ -204,7 +207,8 @@ def _train(
     rival = None if champion is None else _scored_champion(task["artifacts"], champion, placement)
     if rival is not None:
         metrics = compare(trained.forecaster, trained.metrics, panel_for(rival, panel), rival)
-        trained = replace(trained, metrics=metrics)
+        forecaster = renewed(rival, trained.forecaster, speeds=Speeds(**task["speeds"]))
+        trained = replace(trained, metrics=metrics, forecaster=forecaster)
     if trained.compressed is not None:
         trained = replace(trained, metrics=trained.metrics | {"compressed": trained.compressed})
     return trained
@@ -299,7 +303,13 @@ def _saved(task: dict[str, Any], data: TrainingData, champion: Champion | None, 
         parent=None,
         horizon=forecaster.horizon,
         context_length=forecaster.context_length,
-        trained_on=TrainedOn(data.cutoff, data.rows, data.panel.series, data.panel.fingerprint()),
+        # The champion's state may have learned a day that was taken back since: that is not learned anew, as in an update.
+        trained_on=TrainedOn(
+            max(data.cutoff, date.fromisoformat(str(forecaster.learned_until))),
+            data.rows,
+            data.panel.series,
+            data.panel.fingerprint(),
+        ),
         config=forecaster.describe(),
         metrics=trained.metrics,
         artifact=save(

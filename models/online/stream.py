@@ -57,6 +57,18 @@ def fine_tuned(
     )
 
 
+def renewed(before: Forecaster, fresh: Forecaster, *, speeds: Speeds) -> Forecaster:
+    """A forecaster with networks trained from scratch in the place of those as trained (L4). Its lineage goes on beside them, and
+    what quantiles had to be shifted by stays, as far as these speeds are on; how much the lineage counts begins anew. Networks of
+    another kind begin alone."""
+    state = before.tracking
+    if state is None or not fresh.same_kind(before):
+        return fresh
+    shift_SGQ = state.shift_SGQ if speeds.quantiles else np.zeros_like(state.shift_SGQ)
+    tracking = replace(state, lean_SG=np.zeros_like(state.lean_SG), shift_SGQ=shift_SGQ, levels=speeds.levels)
+    return replace(fresh, tracking=tracking, lineage=before.lineage if speeds.fine_tuning else None)
+
+
 def issued_at(forecaster: Forecaster, panel: Panel, cutoff: int) -> Issued:
     """As `inference.issue`, as far as it may be learned from."""
     return heard(issue(forecaster, panel, cutoff), panel, cutoff)
@@ -121,13 +133,11 @@ class Stream:
             self._fine_tuned = day
 
     def replace(self, fresh: Forecaster, day: int) -> None:
-        """Go on with networks trained from scratch on all days up to `day` (L4). What quantiles had to be shifted by stays; the
-        lineage, and what it was trusted, begin anew."""
-        assert self.forecaster.tracking is not None
-        kept = self.forecaster.tracking
-        tracking = replace(kept, lean_SG=np.zeros_like(kept.lean_SG))
-        self.forecaster = replace(fresh, tracking=tracking, twin=None)
-        self._fine_tuned = day
+        """Go on with networks trained from scratch on all days up to `day` (L4)."""
+        fresh = renewed(self.forecaster, replace(fresh, twin=None), speeds=self.speeds)
+        self.forecaster = tracked(fresh, self.panel, speeds=self.speeds)
+        if self.forecaster.lineage is None:
+            self._fine_tuned = day
 
     def issue(self, cutoff: int) -> Issued:
         """What is said at a cutoff, kept until its days have come in."""

@@ -53,3 +53,30 @@ async def test_an_update_asked_for_twice_learns_once(client: httpx.AsyncClient, 
     assert first["model_version"] == 2
     assert second["model_version"] is None
     assert "No sales after" in second["outcome"]
+
+
+@pytest.mark.usefixtures("sales", "worker_here")
+async def test_a_retraining_of_the_same_kind_takes_over_what_was_learned_of_the_series(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    always = TINY | {"promote": "always"}
+    await until_status(client, await post_job(client, always), "succeeded")
+    await add_days(database, 1)
+    lineage = (await _model_of(client, await update(client, fine_tune=True)))["config"]["lineage"]
+    await until_status(client, await post_job(client, always | {"seed": 7}), "succeeded")
+    retrained = (await client.get("/v1/models/3")).json()
+    assert (retrained["kind"], retrained["parent"], retrained["config"]["lineage"]) == ("train", None, lineage)
+    await add_days(database, 1)
+    updated = await _model_of(client, await update(client, fine_tune=True))
+    assert updated["parent"] == 3
+    assert updated["config"]["lineage"]["trained_until"] > lineage["trained_until"]
+    checks = (await client.get(f"/v1/models/{updated['version']}/verdict")).json()["checks"]
+    passed = {check["name"]: check["passed"] for check in checks}
+    assert all(passed[name] for name in ("fresh", "networks_as_trained", "weights_near", "champion_unchanged"))
+    await until_status(client, await post_job(client, always | {"model": "cnn"}), "succeeded")
+    assert "lineage" not in (await client.get("/v1/models/5")).json()["config"]
+
+
+async def _model_of(client: httpx.AsyncClient, ended: dict[str, Any]) -> dict[str, Any]:
+    model: dict[str, Any] = (await client.get(f"/v1/models/{ended['model_version']}")).json()
+    return model

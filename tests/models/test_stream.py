@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.checkpoint import deserialise, serialise
 from models.forecaster import Forecaster
-from models.inference import predict
+from models.inference import asked, predict
 from models.online.finetuning import UpdateConfig
-from models.online.stream import Speeds, Stream, fine_tuned, tracked
+from models.online.stream import Speeds, Stream, fine_tuned, renewed, tracked
 from models.panel import Panel
 from models.training import train
 from tests.models.panels import make_panel, small
@@ -108,12 +109,54 @@ def test_a_series_that_begins_is_learned_from_as_soon_as_a_network_may_answer_fo
     assert stream.forecaster.tracking.shift_SGQ[2].any()
 
 
-def test_networks_trained_anew_take_over_what_quantiles_were_shifted_by(champion: Forecaster) -> None:
+@pytest.fixture(scope="module")
+def retrained() -> Forecaster:
+    """Of the same kind, trained later on fewer series: neither its identities nor its features' constants are the champion's."""
+    return train(
+        PANEL.rows(np.array([4, 1, 3])).until(PANEL.start + np.timedelta64(TRAINED + 9, "D")), small(seed=5)
+    ).forecaster
+
+
+def test_networks_trained_anew_stand_beside_the_lineage_that_was_there(
+    champion: Forecaster, retrained: Forecaster
+) -> None:
     stream = lived(champion, PANEL, until=TRAINED + 9)
-    assert stream.forecaster.tracking is not None
-    shift = stream.forecaster.tracking.shift_SGQ
-    stream.replace(champion, TRAINED + 9)
-    assert stream.forecaster.tracking is not None
-    np.testing.assert_array_equal(stream.forecaster.tracking.shift_SGQ, shift)
-    assert not stream.forecaster.tracking.lean_SG.any()
+    before = stream.forecaster
+    stream.replace(retrained, TRAINED + 9)
+    after = stream.forecaster
+    assert before.tracking is not None
+    assert after.tracking is not None
+    np.testing.assert_array_equal(after.tracking.shift_SGQ, before.tracking.shift_SGQ)
+    assert not after.tracking.lean_SG.any()
+    assert after.lineage is before.lineage
+    said = stream.issue(TRAINED + 9)
+    for one, quantiles_SHQ in ((retrained, said.trained_SHQ), (before.lineage, said.lineage_SHQ)):
+        assert one is not None
+        alone = asked(one, PANEL, TRAINED + 9, levels=True).trained[1]
+        np.testing.assert_array_equal(quantiles_SHQ, alone)
+
+
+def test_a_renewed_forecaster_comes_back_from_its_bytes_to_the_bit(champion: Forecaster, retrained: Forecaster) -> None:
+    stream = lived(champion, PANEL, until=TRAINED + 9)
+    stream.replace(retrained, TRAINED + 9)
+    again = deserialise(*serialise(stream.forecaster))
+    one, other = (predict(forecaster, PANEL, TRAINED + 9) for forecaster in (stream.forecaster, again))
+    np.testing.assert_array_equal(one.quantiles_SHQ, other.quantiles_SHQ)
+
+
+def test_networks_of_another_kind_begin_alone(champion: Forecaster) -> None:
+    stream = lived(champion, PANEL, until=TRAINED + 9)
+    other = train(PANEL.until(PANEL.start + np.timedelta64(TRAINED - 1, "D")), small(context_length=14)).forecaster
+    stream.replace(other, TRAINED + 9)
     assert stream.forecaster.lineage is None
+    assert stream.forecaster.tracking is not None
+    assert not stream.forecaster.tracking.shift_SGQ.any()
+
+
+def test_what_is_switched_off_is_not_taken_over(champion: Forecaster, retrained: Forecaster) -> None:
+    before = lived(champion, PANEL, until=TRAINED + 9).forecaster
+    alone = renewed(before, retrained, speeds=Speeds(levels=False, quantiles=False, fine_tuning=False))
+    assert alone.lineage is None
+    assert alone.tracking is not None
+    assert not alone.tracking.levels
+    assert not alone.tracking.shift_SGQ.any()
