@@ -6,7 +6,7 @@
            weights of the experts, per series                        tracking.py
     L2     quantiles, per series, stretch of the horizon and level   tracking.py
     L3     a lineage of the networks learns on                       finetuning.py
-    L4     networks are trained from scratch                         training.py
+    L4     networks are trained from scratch beside that lineage     training.py, stream.py
 
 `drift.py` finds what has become worse, which lets L3 and L4 come sooner. `stream.py` is the loop over days that come in.
 """

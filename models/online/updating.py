@@ -25,7 +25,7 @@ from models.online.gate import Check, Limits, hard_checks, moved_check, replay_c
 from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, heard, tracked
 from models.online.tracking import Matured, Tracking, corrected, learned
 from models.panel import Floats, Panel
-from models.parallel import Hands, hands, in_parts
+from models.parallel import Hands
 from models.progress import Report
 from models.sampling import FEWEST_SEEN_DAYS
 from models.training import cleaned_for
@@ -130,15 +130,6 @@ class Answering:
             assert ours is not None and experts.frozen is not None
             champion = before or champion or experts.frozen
             yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, experts.frozen)
-
-
-def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
-    """What all sides say at a cutoff."""
-    assert candidate.tracking is not None
-    levels, parts = candidate.tracking.levels, in_parts(panel.series)
-    with hands() as many:
-        answering = Answering(candidate, champion, panel, cutoff, parts, levels=levels, many=many)
-        return Answered.joined(list(answering.by_state(candidate)))
 
 
 def _untouched(head: Forecaster, champion: Forecaster) -> bool:

@@ -25,8 +25,9 @@ from models.online.gate import Limits, verdict
 from models.online.scoring import SUMS
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, fine_tuned, tracked
-from models.online.updating import answered, checks_now, replayed
+from models.online.updating import checks_now, replayed
 from tests.jobs.workers import TINY, add_days, done, update
+from tests.models.answering import answered
 from tests.registry.support import a_candidate, champion_of, sha256_of
 
 Answers = list[dict[str, Any]]

@@ -17,9 +17,10 @@ from models.online.finetuning import UpdateConfig, carried_on
 from models.online.gate import Limits, beyond_doubt, failed_names, verdict
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, Stream, scales
-from models.online.updating import answered, checks_now, live_broken, older_check, replayed
+from models.online.updating import checks_now, live_broken, older_check, replayed
 from models.panel import Floats, Panel
 from models.training import train
+from tests.models.answering import answered
 from tests.models.panels import START, small
 
 TRAINED, WEEKS = 420, 2

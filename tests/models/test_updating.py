@@ -11,8 +11,9 @@ from models.inference import predict
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Limits
 from models.online.stream import Speeds, Stream, matured
-from models.online.updating import advanced, answered, checks_now, fine_tuning_due, learned_on, replayed
+from models.online.updating import advanced, checks_now, fine_tuning_due, learned_on, replayed
 from models.training import train
+from tests.models.answering import answered
 from tests.models.panels import make_panel, small
 
 PANEL = make_panel(days=190)
