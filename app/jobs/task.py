@@ -41,7 +41,7 @@ class Errand:
 
     def run(self, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
         """Do a piece of work with the database, to its end."""
-        return self._runner.run(work(self._database))
+        return self._runner.get_loop().run_until_complete(work(self._database))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ log = structlog.get_logger()
 _FORMAT = 1
 _DIGEST = hashlib.sha256().digest_size
 _EPOCH = date(1970, 1, 1).toordinal()
+Span = tuple[date, date]
+"""First and last day."""
 _LATE = timedelta(hours=1)
 """A post is recorded just before its commit: none becomes visible so long after."""
 _SEEN_DAYS = 2
@@ -161,9 +163,9 @@ def _counted(posts: list[asyncpg.Record]) -> dict[int, int]:
     return dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
 
-def _spans(posts: list[asyncpg.Record]) -> dict[int, tuple[date, date]]:
+def _spans(posts: list[asyncpg.Record]) -> dict[int, Span]:
     """Which days of each series the posts may have touched."""
-    spans: dict[int, tuple[date, date]] = {}
+    spans: dict[int, Span] = {}
     for row in posts:
         span = (row["first_day"], row["last_day"])
         for series_id in row["series_ids"]:
@@ -172,7 +174,7 @@ def _spans(posts: list[asyncpg.Record]) -> dict[int, tuple[date, date]]:
     return spans
 
 
-async def _read(driver: asyncpg.Connection, spans: dict[int, tuple[date, date]]) -> list[NDArray[Any]]:
+async def _read(driver: asyncpg.Connection, spans: dict[int, Span]) -> list[NDArray[Any]]:
     """The rows of `sales` in these spans, as columns."""
     low, high = (int_array([span[at].toordinal() - _EPOCH for span in spans.values()]) for at in (0, 1))
     # A plan that reads all sales to join them would cost more than everything that is saved here.
@@ -186,7 +188,7 @@ async def _read(driver: asyncpg.Connection, spans: dict[int, tuple[date, date]])
     return rows
 
 
-def _joined(table: Table, read: Table | None, spans: dict[int, tuple[date, date]]) -> Table | None:
+def _joined(table: Table, read: Table | None, spans: dict[int, Span]) -> Table | None:
     """The kept table, its spans as they were read."""
     tables = [table] if read is None else [table, read]
     ids_S = np.unique(np.concatenate([one.ids_S for one in tables]))
@@ -199,13 +201,11 @@ def _joined(table: Table, read: Table | None, spans: dict[int, tuple[date, date]
     columns = {name: np.full(here_ST.shape, np.nan, np.float32) for name in names}
     old = table.span(first, days)
     _put(here_ST, columns, old, np.searchsorted(ids_S, old.ids_S))
-    for series_id, (low, high) in spans.items():
-        row = int(np.searchsorted(ids_S, series_id))
-        if row < len(ids_S) and ids_S[row] == series_id:
-            span = slice(max(low.toordinal() - _EPOCH - first, 0), max(high.toordinal() - _EPOCH - first + 1, 0))
-            here_ST[row, span] = False
-            for values_ST in columns.values():
-                values_ST[row, span] = np.nan
+    for span, rows in _rows_by_span(spans, ids_S).items():
+        days_read = slice(*(max(day - _EPOCH - first, 0) for day in (span[0].toordinal(), span[1].toordinal() + 1)))
+        here_ST[rows, days_read] = False
+        for values_ST in columns.values():
+            values_ST[rows, days_read] = np.nan
     if read is not None:
         new = read.span(first, days)
         rows_S = np.searchsorted(ids_S, new.ids_S)
@@ -214,6 +214,18 @@ def _joined(table: Table, read: Table | None, spans: dict[int, tuple[date, date]
         for name, values_ST in new.columns.items():
             columns[name][rows_S[at[0]], at[1]] = values_ST[at]
     return Table(ids_S, first, here_ST, columns).with_rows()
+
+
+def _rows_by_span(spans: dict[int, Span], ids_S: Ids) -> dict[Span, list[int]]:
+    """Which rows of these series have each span: a day's post gives the same one to all of them."""
+    ids = np.array([*spans], np.int64)
+    at = np.searchsorted(ids_S, ids)
+    known = ids_S[np.minimum(at, len(ids_S) - 1)] == ids
+    rows: dict[Span, list[int]] = {}
+    for span, row, is_known in zip(spans.values(), at.tolist(), known.tolist(), strict=True):
+        if is_known:
+            rows.setdefault(span, []).append(row)
+    return rows
 
 
 def _put(here_ST: Any, columns: dict[str, Any], table: Table, rows_S: Ids) -> None:
