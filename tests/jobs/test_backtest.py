@@ -29,7 +29,18 @@ from models.errors_by_part import TABLE
 from models.evaluation import SCORED_LEVELS
 from models.panel import Panel
 from models.progress import Progress, TimeLimitReached
-from tests.jobs.workers import LONG, TINY, Workers, add_days, add_sales, count_versions, post_job, until_status, working
+from tests.jobs.workers import (
+    LONG,
+    OVERLONG,
+    TINY,
+    Workers,
+    add_days,
+    add_sales,
+    count_versions,
+    post_job,
+    until_status,
+    working,
+)
 from tests.registry.support import flip_byte, published, weights_of
 from tests.support import client_of, until
 
@@ -199,7 +210,7 @@ async def test_cancelled_lost_and_overdue_backtests(
     assert (await client.post(f"{JOBS}/{running}/cancel")).status_code == 202
     await until_status(client, running, "cancelled")
     assert workers.child(worker) is None
-    overdue = await ended(client, long | {"max_seconds": 1})
+    overdue = await ended(client, long | OVERLONG)
     assert (overdue["status"], overdue["error"]["code"]) == ("failed", "time_limit")
     for job, said in ((queued, "was cancelled"), (running, "was cancelled"), (overdue["id"], "has failed: ")):
         answer = await client.get(f"{JOBS}/{job}/backtest")

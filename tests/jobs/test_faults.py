@@ -17,6 +17,7 @@ from app.database.engine import Database
 from app.registry.artifacts import stored
 from tests.jobs.workers import (
     LONG,
+    OVERLONG,
     SLOW,
     TINY,
     Workers,
@@ -155,8 +156,8 @@ async def test_a_killed_child_fails_its_job_and_a_cancelled_one_ends_while_the_w
 async def test_a_job_ends_at_its_time_limit_even_when_its_child_does_not_look_at_the_clock(
     client: httpx.AsyncClient, workers: Workers
 ) -> None:
-    frozen = await post_job(client, LONG | {"max_seconds": 1})
-    honest = await post_job(client, LONG | {"max_seconds": 1})
+    frozen = await post_job(client, OVERLONG)
+    honest = await post_job(client, OVERLONG)
     worker = workers.start()
     child = await _child(workers, worker)
     child.suspend()

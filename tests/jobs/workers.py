@@ -40,6 +40,8 @@ SLOW = TINY | {"epochs": 6, "patience": 6}
 """A training that can be met in the middle and yet be waited for."""
 LONG = TINY | {"epochs": 500, "patience": 500}
 """A training that is still in its first epochs when a test ends it."""
+OVERLONG = LONG | {"width": 256, "batch_size": 4096, "max_seconds": 1}
+"""A training whose first epoch takes longer than the whole may."""
 
 
 class Workers:
