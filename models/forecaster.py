@@ -6,6 +6,7 @@ Shapes: Q quantile levels.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -61,10 +62,15 @@ class Forecaster:
         """Whether another's networks are made alike and read alike: then both can answer from the same windows."""
         return [member.config.kind for member in self.members] == [member.config.kind for member in other.members]
 
-    def same_constants(self, other: "Forecaster") -> bool:
-        """Whether features of a window are the same to both, as they are to networks that were trained together."""
-        own, others = (one.members[0].network.statistics.state_dict() for one in (self, other))
-        return all(torch.equal(value, others[name]) for name, value in own.items())
+    @cached_property
+    def lineage_apart(self) -> bool:
+        """Whether the lineage was trained before the networks beside it: then it knows series, and constants of features, of its
+        own. Found once: it is asked for with every forecast."""
+        if self.lineage is None:
+            return False
+        own, others = (one.members[0].network.statistics.state_dict() for one in (self, self.lineage))
+        same = all(torch.equal(value, others[name]) for name, value in own.items())
+        return self.lineage.identities is not self.identities or not same
 
     @property
     def architecture(self) -> str:

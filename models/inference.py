@@ -161,7 +161,7 @@ def by_state(
 
 
 def _asked(forecaster: Forecaster, windows: Windows, identity_BA: Tensor | None, *, levels: bool) -> Experts:
-    """A batch by networks as trained and their lineage together; `identity_BA` where the lineage has others for these series."""
+    """A batch by networks as trained and their lineage together; `identity_BA` where the lineage was trained earlier."""
     memory_BL = windows.quantity_BM.numpy()
     whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
     taken_back_B = np.zeros(len(memory_BL), np.float32)
@@ -178,17 +178,15 @@ def _asked(forecaster: Forecaster, windows: Windows, identity_BA: Tensor | None,
     if lineage is None:
         return Experts(trained, None, whole_B, scale_B)
     if identity_BA is not None:
-        windows = replace(windows, identity_BA=identity_BA)
-    shared = features if lineage.same_constants(forecaster) else {}
-    return Experts(trained, said(lineage, windows, shared), whole_B, scale_B)
+        windows, features = replace(windows, identity_BA=identity_BA), {}
+    return Experts(trained, said(lineage, windows, features), whole_B, scale_B)
 
 
 def _lineage_identity(forecaster: Forecaster, panel: Panel) -> Tensor | None:
-    """The numbers (S, A) of a panel's series to a lineage that was trained earlier; None where they are the forecaster's own."""
-    lineage = forecaster.lineage
-    if lineage is None or lineage.identities is forecaster.identities:
+    """The numbers (S, A) of a panel's series to a lineage that was trained earlier; None where there is no such lineage."""
+    if forecaster.lineage is None or not forecaster.lineage_apart:
         return None
-    return torch.from_numpy(lineage.identities.of(panel))
+    return torch.from_numpy(forecaster.lineage.identities.of(panel))
 
 
 def _untracked(forecaster: Forecaster, batches: Iterable[Windows], *, whole_units: bool = True) -> Forecast:

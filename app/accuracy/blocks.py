@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.accuracy.sums import BLOCK
+from app.accuracy.sums import BLOCK, rows_by_block
 from models.evaluation import SCORED_LEVELS
 from models.forecast import Forecast
 from models.inference import Issued
@@ -55,7 +55,7 @@ class Answers:
 
 def blocks_of(answers: Answers, series_ids: Ids) -> Iterator[Block]:
     """The rows to keep. `series_ids` ascend."""
-    for block, rows in _rows_by_block(series_ids):
+    for block, rows in rows_by_block(series_ids):
         trained_SHQ = answers.experts.trained_SHQ[rows]
         lineage_SHQ = None if answers.experts.lineage_SHQ is None else answers.experts.lineage_SHQ[rows]
         scale_S = _scales(trained_SHQ)
@@ -73,7 +73,7 @@ def blocks_of(answers: Answers, series_ids: Ids) -> Iterator[Block]:
 
 def answers_of(forecast: Forecast, series_ids: Ids) -> Iterator[tuple[int, bytes]]:
     """An answer, block by block."""
-    for block, rows in _rows_by_block(series_ids):
+    for block, rows in rows_by_block(series_ids):
         yield block, answered(forecast, rows)
 
 
@@ -86,12 +86,6 @@ def parts_of(series_ids: Ids) -> list[Ids]:
             cuts.append(start)
             first = start
     return np.split(np.arange(len(series_ids)), cuts)
-
-
-def _rows_by_block(series_ids: Ids) -> Iterator[tuple[int, Ids]]:
-    number_S = series_ids // BLOCK
-    for block in np.unique(number_S).tolist():
-        yield block, np.flatnonzero(number_S == block)
 
 
 def _answer(forecast: Forecast | None, rows: Ids) -> bytes | None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.accuracy import blocks
 from app.accuracy.blocks import Block
 from app.accuracy.store import Issuance
-from app.accuracy.sums import BLOCK, packed
+from app.accuracy.sums import packed, rows_by_block
 from app.database.engine import begun
 from models.panel import Floats
 
@@ -75,11 +75,7 @@ async def stage_series_scores(
 ) -> None:
     """Keep the sums of a day, (S, sources, K, X), not counted yet."""
     driver = await begun(connection)
-    number_S = series_ids // BLOCK
-    rows = []
-    for block in np.unique(number_S).tolist():
-        at = np.flatnonzero(number_S == block)
-        rows.append((block, day, job_id, series_ids[at].tolist(), packed(sums[at])))
+    rows = [(block, day, job_id, series_ids[at].tolist(), packed(sums[at])) for block, at in rows_by_block(series_ids)]
     await driver.execute("DELETE FROM series_scores WHERE job_id = $1 AND day = $2", job_id, day)
     await driver.executemany(
         "INSERT INTO series_scores (block, day, job_id, series_ids, sums) VALUES ($1, $2, $3, $4, $5)", rows

@@ -14,7 +14,7 @@ import asyncpg
 import numpy as np
 
 from app.accuracy.store import COUNTS, scored_until
-from app.accuracy.sums import BLOCK, SOURCES, Doubles, Ids, Kept, nothing, total_of
+from app.accuracy.sums import SOURCES, Doubles, Ids, Kept, nothing, rows_by_block, total_of
 from app.database.engine import Database, begun
 from app.database.filters import Filters
 from app.errors import Problem
@@ -120,10 +120,10 @@ async def _scored_within(driver: asyncpg.Connection, first: date, last: date) ->
 async def _of_series(driver: asyncpg.Connection, first: date, last: date, ids: Ids) -> Counted:
     """Block by block, as each is some megabytes. A week that was put together counts whole when any of its days is asked for."""
     total_CKX, days = nothing(), list(filter(None, await _scored_within(driver, first, last)))
-    for block in np.unique(ids // BLOCK).tolist():
+    for block, at in rows_by_block(ids):
         rows = await driver.fetch(_OF_BLOCK, block, first, last)
         kept = [Kept(row["series_ids"], row["sums"]) for row in rows]
-        total_CKX += await asyncio.to_thread(total_of, kept, ids[ids // BLOCK == block])
+        total_CKX += await asyncio.to_thread(total_of, kept, ids[at])
         days += [day for row in rows for day in (row["day"], row["day"] + timedelta(days=row["days"] - 1))]
     return Counted(total_CKX, min(days, default=None), max(days, default=None))
 

@@ -4,7 +4,7 @@ Shapes: S series of a block, C sources, K stretches of days ahead (as many as we
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,13 @@ SOURCES = ("live", "frozen", "seasonal_naive")
 """Whose sums are kept of each series, in this order."""
 Doubles = NDArray[np.float64]
 Ids = NDArray[np.int64]
+
+
+def rows_by_block(series_ids: Ids) -> Iterator[tuple[int, Ids]]:
+    """Each block that these series lie in, and their rows."""
+    number_S = series_ids // BLOCK
+    for block in np.unique(number_S).tolist():
+        yield block, np.flatnonzero(number_S == block)
 
 
 @dataclass(frozen=True)

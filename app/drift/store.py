@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.accuracy.sums import BLOCK
+from app.accuracy.sums import rows_by_block
 from app.database.engine import begun
 from app.database.filters import Filters
 from app.database.pages import Page
@@ -85,10 +85,8 @@ async def stage_states(
     """Keep what a job's newest scored day left, not counted yet."""
     driver = await begun(connection)
     state_DC = states.series.as_array()
-    number_D = series_ids // BLOCK
     rows: list[tuple[Any, ...]] = [(job_id, OF_SEGMENTS, [], _packed(states.segments.as_array()))]
-    for block in np.unique(number_D).tolist():
-        at = np.flatnonzero(number_D == block)
+    for block, at in rows_by_block(series_ids):
         rows.append((job_id, block, series_ids[at].tolist(), _packed(state_DC[at])))
     await driver.execute("DELETE FROM drift_states WHERE job_id = $1", job_id)
     await driver.executemany(

@@ -41,6 +41,7 @@ class Errand:
 
     def run(self, work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
         """Do a piece of work with the database, to its end."""
+        # Not by `Runner.run`: it tells a handler of SIGINT of the task, for which Python puts all its data into words.
         return self._runner.get_loop().run_until_complete(work(self._database))
 
 

@@ -34,7 +34,7 @@ async def test_a_champion_is_updated_and_then_trained_anew(client: httpx.AsyncCl
     anew = (await client.get("/v1/models/3")).json()
     known = (await client.get("/v1/models/1")).json()
     assert (anew["kind"], anew["parent"], anew["trained_on"]["cutoff"]) == ("train", None, "2026-09-05")
-    taken_over = {name: anew["config"][name] for name in ("max_seconds", "learned_until")}
+    taken_over = {"max_seconds": anew["config"]["max_seconds"], "learned_until": "2026-09-05"}
     assert anew["config"] == known["config"] | taken_over
     assert anew["config"]["max_seconds"] >= 1800
 
