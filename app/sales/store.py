@@ -30,7 +30,7 @@ _INSERT_MISSING = """
     ORDER BY k.sku, k.location
     ON CONFLICT DO NOTHING"""
 _LOCK = """
-    SELECT FROM series WHERE id IN (
+    SELECT id FROM series WHERE id IN (
         SELECT s.id FROM unnest($1::text[], $2::text[]) AS k (sku, location) JOIN series s USING (sku, location)
         UNION ALL SELECT s.id FROM series s WHERE s.location = ANY($3::text[])
     ) ORDER BY id FOR NO KEY UPDATE"""
@@ -52,16 +52,35 @@ class SeriesState:
 async def locked_series(
     driver: asyncpg.Connection, keys: Sequence[tuple[str, str]], also_at: Sequence[str]
 ) -> SeriesState:
-    """Make the series that are not there, then lock them, and all at the locations `also_at`, in the order of their ids."""
-    skus, locations = [sku for sku, _ in keys], [location for _, location in keys]
+    """Make the series that are not there, then lock them, and all at the locations `also_at`, in the order of their ids.
+
+    One that is deleted meanwhile is gone, or made anew by somebody else, once its lock would be ours: then all is let go and
+    begun again, since whoever made it may wait for what we hold.
+    """
     while True:
-        # Sorted, as every post does it: two posts that make the same series wait for each other in one order only.
-        await driver.execute(_INSERT_MISSING, skus, locations)
-        # Not FOR UPDATE: a forecast may be stored meanwhile, whose foreign key takes a share of the row's key.
-        await driver.execute(_LOCK, skus, locations, list(also_at))
-        state = await series_state(driver, keys)
-        if (state.ids >= 0).all():  # else one was deleted between the two statements: make it again
+        attempt = (
+            driver.transaction()
+        )  # a savepoint: what was locked or made in it is free again once it is rolled back
+        await attempt.start()
+        state = await _made_and_locked(driver, keys, also_at)
+        if state is not None:
+            await attempt.commit()
             return state
+        await attempt.rollback()
+
+
+async def _made_and_locked(
+    driver: asyncpg.Connection, keys: Sequence[tuple[str, str]], also_at: Sequence[str]
+) -> SeriesState | None:
+    """None where a series was deleted between two of the statements."""
+    skus, locations = [sku for sku, _ in keys], [location for _, location in keys]
+    # Sorted, as every post does it: two posts that make the same series wait for each other in one order only.
+    await driver.execute(_INSERT_MISSING, skus, locations)
+    # Not FOR UPDATE: a forecast may be stored meanwhile, whose foreign key takes a share of the row's key.
+    locked = await driver.fetch(_LOCK, skus, locations, list(also_at))
+    state = await series_state(driver, keys)
+    ours = np.array([row["id"] for row in locked], np.int64)
+    return state if np.isin(state.ids, ours).all() else None
 
 
 async def series_state(driver: asyncpg.Connection, keys: Sequence[tuple[str, str]]) -> SeriesState:

@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 
 from app.catalog.series import delete_series
-from app.database.engine import Database
+from app.database.engine import Database, begun
+from app.sales.store import locked_series
 from tests.catalog.test_items import listed
 from tests.support import until
 
@@ -105,6 +106,48 @@ async def test_a_post_that_waited_for_a_deletion_makes_the_series_anew(
         ("B", 1, "2026-03-01"),
     ]
     await nothing_is_lost(database)
+
+
+async def test_a_post_whose_series_is_deleted_meanwhile_holds_up_nobody(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """It waits for A while it holds B. Once A is gone, somebody else makes it first, and wants B."""
+    await post(client, ("B", "", "2026-03-01"))
+    await post(client, ("A", "", "2026-03-01"))
+
+    async def made_elsewhere() -> None:
+        async with database.transaction() as other:
+            await other.exec_driver_sql("INSERT INTO series (sku, location) VALUES ('A', '')")
+            await other.exec_driver_sql("SELECT FROM series WHERE sku = 'B' FOR NO KEY UPDATE")
+
+    async def waiting(count: int) -> bool:
+        found = await rows_of(database, "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'" + HERE)
+        return len(found) == count
+
+    async with database.transaction() as connection:
+        await delete_series(connection, "A", "")
+        posting = asyncio.create_task(post(client, ("B", "", "2026-03-02"), ("A", "", "2026-03-02")))
+        await until(lambda: waiting(1))
+        making = asyncio.create_task(made_elsewhere())
+        await until(lambda: waiting(2))
+    await making
+    assert (await posting)["inserted"] == 2
+    await nothing_is_lost(database)
+
+
+async def test_a_series_made_anew_while_its_lock_was_waited_for_is_locked(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await post(client, ("A", "", "2026-03-01"))
+    async with database.transaction() as writing:
+        async with database.transaction() as connection:
+            await delete_series(connection, "A", "")
+            await connection.exec_driver_sql("INSERT INTO series (sku, location) VALUES ('A', '')")
+            locking = asyncio.create_task(locked_series(await begun(writing), [("A", "")], []))
+            await until(lambda: rows_of(database, "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'" + HERE))
+        await locking
+        free = await rows_of(database, "SELECT FROM series WHERE sku = 'A' FOR NO KEY UPDATE SKIP LOCKED")
+        assert free == []
 
 
 async def test_a_deletion_waits_for_a_post(client: httpx.AsyncClient, database: Database) -> None:
