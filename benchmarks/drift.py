@@ -31,7 +31,7 @@ from app.drift.finding import scored_day
 from benchmarks.accuracy import read_panel
 from benchmarks.daily import day_of
 from benchmarks.runs import circumstances
-from benchmarks.shifts import SHIFTS_AFTER, drawn_factors, with_shift
+from benchmarks.shifts import SHIFTS_AFTER, drawn_factors, with_levels, with_shift
 from benchmarks.updates.__main__ import HORIZON, Trainer, add_replay_options
 from models.days import take_days
 from models.evaluation import SCORED_LEVELS
@@ -40,7 +40,6 @@ from models.inference import answerable, predict
 from models.online.drift import SEGMENTS, SERIES, Detector, Drift, untouched, watched
 from models.online.scoring import naive_of_day, sums_of_day
 from models.online.stream import scales
-from models.online.tracking import untracked
 from models.panel import Floats, Panel
 from models.quantiles import interpolate_levels
 from models.segments import segments
@@ -108,8 +107,7 @@ def kept(folder: Path, panel: Panel, first: int, config: TrainingConfig, seed: i
     file = folder / "drift.npz"
     if not file.exists():
         champion, _ = Trainer(folder, panel, config)(first)
-        state = untracked(list(panel.keys), champion.trained_until)
-        save(file, replayed(panel, replace(champion, twin=None, tracking=state), first, seed))
+        save(file, replayed(panel, replace(champion, twin=None), first, seed))
     return load(file)
 
 
@@ -132,7 +130,7 @@ def said_at(panel: Panel, forecaster: Forecaster, cutoff: int) -> Floats:
     """Mean and scored levels of the nearest days, (S, J, W); NaN of series that a network may not answer for."""
     said = np.full((panel.series, NEAR, 1 + len(SCORED_LEVELS)), np.nan, np.float32)
     rows = np.flatnonzero(answerable(panel, cutoff))
-    forecast = predict(forecaster, panel.rows(rows), cutoff)
+    forecast = predict(with_levels(forecaster, panel, cutoff), panel.rows(rows), cutoff)
     said[rows, :, 0] = forecast.mean_SH[:, :NEAR]
     levels = np.array(SCORED_LEVELS)
     said[rows, :, 1:] = interpolate_levels(forecast.quantiles_SHQ[:, :NEAR], forecast.levels_Q, levels)

@@ -27,6 +27,7 @@ from models.days import take_days
 from models.evaluation import SCORED_LEVELS
 from models.forecaster import Forecaster
 from models.inference import answerable, predict
+from models.online.common_shifts import common_shifts
 from models.online.tracking import untracked
 from models.panel import Panel
 from models.quantiles import interpolate_levels
@@ -85,8 +86,6 @@ def main(argv: list[str]) -> int:
 
 def measured(panel: Panel, frozen: Forecaster, first: int, seed: int) -> dict[str, float]:
     """Percent won back by frozen and by levels, and what levels cost or win on unshifted series and on the untouched file."""
-    state = untracked(list(panel.keys), frozen.trained_until)
-    levels = replace(frozen, tracking=state)
     shifted, unshifted, untouched = Sums(), Sums(), Sums()
     rng = np.random.default_rng(seed)
     for after in SHIFTS_AFTER:
@@ -97,7 +96,7 @@ def measured(panel: Panel, frozen: Forecaster, first: int, seed: int) -> dict[st
             if cutoff + HORIZON >= panel.days:
                 continue
             known = oracle(there, day, cutoff, factor_S)
-            moved_S = factor_S != 1
+            moved_S, levels = factor_S != 1, with_levels(frozen, there, cutoff)
             for name, forecaster, of in (
                 ("blind", frozen, panel), ("frozen", frozen, there), ("levels", levels, there), ("oracle", frozen, known),
             ):  # fmt: skip
@@ -106,7 +105,7 @@ def measured(panel: Panel, frozen: Forecaster, first: int, seed: int) -> dict[st
                     unshifted.add(name, there, forecaster, cutoff, ~moved_S, of=of)
     everything = np.ones(panel.series, np.bool_)
     for cutoff in range(first, panel.days - HORIZON, UNTOUCHED_STEP):
-        for name, forecaster in (("frozen", frozen), ("levels", levels)):
+        for name, forecaster in (("frozen", frozen), ("levels", with_levels(frozen, panel, cutoff))):
             untouched.add(name, panel, forecaster, cutoff, everything, of=panel)
     lost = shifted.wql("blind") - shifted.wql("oracle")
     return {
@@ -115,6 +114,12 @@ def measured(panel: Panel, frozen: Forecaster, first: int, seed: int) -> dict[st
         "unshifted_percent": 100 * (unshifted.wql("levels") / unshifted.wql("frozen") - 1),
         "untouched_percent": 100 * (untouched.wql("levels") / untouched.wql("frozen") - 1),
     }
+
+
+def with_levels(frozen: Forecaster, panel: Panel, cutoff: int) -> Forecaster:
+    """The same networks with levels on, and with what all series of the panel say of shifts at a cutoff."""
+    state = untracked(list(panel.keys), frozen.trained_until)
+    return replace(frozen, tracking=replace(state, common=common_shifts(panel, cutoff)))
 
 
 def drawn_factors(panel: Panel, day: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ on the CPU, and strictly: a missing, surplus, misshapen or non-finite tensor, or
 sentence. The twin travels along, and so does what an updated version has learned since: the state of each series and the lineage.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from models.dependence import Dependence
 from models.forecaster import Forecaster, Member
 from models.identities import Identities
 from models.networks.network import Network
+from models.online.common_shifts import CommonShifts
+from models.online.shifts import SPANS
 from models.online.tracking import REMEMBERED_DAYS, Tracking
 from models.training_config import LEVELS, ConfigError, ResolvedConfig
 
@@ -104,7 +107,13 @@ def _plain(forecaster: Forecaster) -> dict[str, Any]:
 
 
 def _plain_tracking(tracking: Tracking) -> dict[str, Any]:
-    return {"keys": [list(key) for key in tracking.keys], "until": str(tracking.until), "levels": tracking.levels}
+    common = tracking.common
+    return {
+        "keys": [list(key) for key in tracking.keys],
+        "until": str(tracking.until),
+        "levels": tracking.levels,
+        "common_shifts": None if common is None else {"day": str(common.day), "odds": list(common.odds)},
+    }
 
 
 def _tracking_tensors(tracking: Tracking) -> dict[str, Tensor]:
@@ -132,7 +141,18 @@ def _tracking(tensors: dict[str, Tensor], plain: dict[str, Any]) -> Tracking:
         np.where(learned_SD == UNKNOWN, np.float32(np.nan), learned_SD),
         _array(own, "tracking.again", (len(keys), REMEMBERED_DAYS)),
         plain["levels"],
+        _common_shifts(plain.get("common_shifts")),
     )
+
+
+def _common_shifts(plain: dict[str, Any] | None) -> CommonShifts | None:
+    """None too of versions that were saved before there was such a thing."""
+    if plain is None:
+        return None
+    odds = tuple(float(value) for value in plain["odds"])
+    if len(odds) != len(SPANS) or not all(0 < value < math.inf for value in odds):
+        raise CheckpointError(f"The odds of common shifts must be {len(SPANS)} finite numbers above 0.")
+    return CommonShifts(np.datetime64(plain["day"], "D"), odds)
 
 
 def _refuse_not_finite(tensors: dict[str, Tensor]) -> None:

@@ -19,7 +19,7 @@ from models.forecast import Forecast
 from models.forecaster import Forecaster, Member
 from models.mean import kept_near
 from models.networks.network import Output
-from models.online.shifts import at_present_level, eased
+from models.online.shifts import Doubles, at_present_level, eased
 from models.online.tracking import Tracking, seasonal_error, together
 from models.panel import Floats, Panel
 from models.windows import Windows, WindowSource, sells_whole_units
@@ -90,8 +90,8 @@ def issue(
     if forecaster.tracking is None:
         forecast = _untracked(forecaster, _batches(forecaster, panel, cutoffs, batch_size), whole_units=whole_units)
         return Issued(forecast.quantiles_SHQ.copy(), None, forecast)
-    levels = forecaster.tracking.levels
-    experts = asked(forecaster, panel, cutoffs, levels=levels, batch_size=batch_size)
+    odds = forecaster.tracking.odds_at(panel.start + np.asarray(cutoffs, "timedelta64[D]"))
+    experts = asked(forecaster, panel, cutoffs, odds=odds, batch_size=batch_size)
     states = [state.of(panel.keys) for state in (forecaster.tracking, before) if state is not None]
     return experts.issued(*(by_state(forecaster, experts, state, whole_units=whole_units) for state in states))
 
@@ -121,16 +121,20 @@ def asked(
     panel: Panel,
     cutoffs: ArrayLike,
     *,
-    levels: bool,
+    odds: Doubles | None,
     frozen: bool = False,
     batch_size: int = AT_ONCE,
 ) -> Experts:
-    """What the networks of a forecaster say, with contexts brought to their present level where `levels` count."""
+    """What the networks of a forecaster say, with contexts brought to their present level by the `odds` of shifts, (D,) or
+    (S, D); None: levels do not count."""
     parts, plain = [], []
     identity_SA = _lineage_identity(forecaster, panel)
+    odds_SD = None if odds is None else np.broadcast_to(odds, (panel.series, odds.shape[-1]))
     for number, windows in enumerate(_batches(forecaster, panel, cutoffs, batch_size)):
-        identity_BA = None if identity_SA is None else identity_SA[number * batch_size : (number + 1) * batch_size]
-        parts.append(_asked(forecaster, windows, identity_BA, levels=levels))
+        rows = slice(number * batch_size, (number + 1) * batch_size)
+        identity_BA = None if identity_SA is None else identity_SA[rows]
+        odds_BD = None if odds_SD is None else odds_SD[rows]
+        parts.append(_asked(forecaster, windows, identity_BA, odds_BD))
         if frozen:
             plain.append(_untracked(forecaster, [windows]))
     lineages = [part.lineage for part in parts if part.lineage is not None]
@@ -160,13 +164,13 @@ def by_state(
     return Forecast(*_joined(answers), forecaster.levels)
 
 
-def _asked(forecaster: Forecaster, windows: Windows, identity_BA: Tensor | None, *, levels: bool) -> Experts:
+def _asked(forecaster: Forecaster, windows: Windows, identity_BA: Tensor | None, odds_BD: Doubles | None) -> Experts:
     """A batch by networks as trained and their lineage together; `identity_BA` where the lineage was trained earlier."""
     memory_BL = windows.quantity_BM.numpy()
     whole_B, scale_B = sells_whole_units(memory_BL), seasonal_error(memory_BL)
     taken_back_B = np.zeros(len(memory_BL), np.float32)
-    if levels:
-        brought_BM, taken_back_B = at_present_level(memory_BL)
+    if odds_BD is not None:
+        brought_BM, taken_back_B = at_present_level(memory_BL, odds_BD)
         windows = replace(windows, quantity_BM=torch.from_numpy(brought_BM))
     features: dict[int, Features] = {}
 

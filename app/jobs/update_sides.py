@@ -1,7 +1,7 @@
 """What an update works on: the sales, the head of the lineage that it begins from, and the champion that it is judged beside."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from app.registry.serving import load_forecaster
 from app.sales.kept_table import save as save_kept
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory
+from models.online.common_shifts import CommonShifts, common_shifts, odds_at
+from models.online.shifts import Doubles
 from models.panel import Panel
 from models.placement import Placement
 
@@ -37,6 +39,16 @@ class Sides:
     @property
     def newest(self) -> int:
         return row_index(self.reading.data, self.reading.newest)
+
+    @cached_property
+    def common(self) -> CommonShifts | None:
+        """The shifts that many series have had at once."""
+        return common_shifts(self.panel, self.newest)
+
+    @property
+    def odds_D(self) -> Doubles:
+        """The odds of shifts at the newest day."""
+        return odds_at(np.datetime64(self.reading.newest), self.common)
 
     @property
     def seen(self) -> Panel:

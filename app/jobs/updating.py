@@ -101,8 +101,9 @@ def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated
 
 def _answering(task: dict[str, Any], sides: Sides, head: Forecaster, many: Hands) -> Answering:
     """Networks are asked as soon as it is known which: they do not wait for the state of the series."""
-    levels, parts = Speeds(**task["speeds"]).levels, parts_of(sides.reading.data.series_ids)
-    return Answering(head, sides.champion, sides.panel, sides.newest, parts, levels=levels, many=many)
+    parts = parts_of(sides.reading.data.series_ids)
+    odds_D = sides.odds_D if Speeds(**task["speeds"]).levels else None
+    return Answering(head, sides.champion, sides.panel, sides.newest, parts, odds_D=odds_D, many=many)
 
 
 def _learned(errand: Errand, sides: Sides, many: Hands, *, tunes: bool) -> _Learned:
@@ -111,7 +112,8 @@ def _learned(errand: Errand, sides: Sides, many: Hands, *, tunes: bool) -> _Lear
     days = DaysThatCame(errand, reading, sides.head, sides.panel, many.beside)
     again = list(days.learnable(reading.again))
     came = days.learnable(reading.came)
-    candidate = advanced(sides.head, sides.panel, came, again, speeds=Speeds(**task["speeds"]))
+    speeds = Speeds(**task["speeds"])
+    candidate = advanced(sides.head, sides.panel, came, again, speeds=speeds, common=sides.common)
     days.score_the_rest()
     drift = watch(reading.states, days.losses, reading.data.series_ids)
     acted_on = learned_at_once(drift, reading.drifting, Rule(**task["drift"]))

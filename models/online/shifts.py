@@ -55,16 +55,23 @@ FEWEST_SPAN = 0.25
 Doubles = NDArray[np.float64]
 
 
-def level_shifts(memory_BM: Floats) -> tuple[Doubles, Doubles]:
-    """For each window and span the probability that the level shifted then, and the logarithm of the factor, each (B, D)."""
-    return _shifts(_Sold.of(memory_BM))
+def level_shifts(memory_BM: Floats, odds: Doubles | float = PRIOR_SHIFT) -> tuple[Doubles, Doubles]:
+    """For each window and span the probability that the level shifted then, and the logarithm of the factor, each (B, D). `odds`
+    of a shift before anything was seen: one for all, or for each window and span."""
+    return _shifts(_Sold.of(memory_BM), odds)
 
 
-def at_present_level(memory_BM: Floats) -> tuple[Floats, Floats]:
+def bayes_factors(memory_BM: Floats) -> Doubles:
+    """How many times more probable each span is with a shift than without, (B, D); 0 where too little was observed."""
+    ratio_BD, variance_BD = _ratios(_Sold.of(memory_BM))
+    return _bayes_factors(ratio_BD, variance_BD)
+
+
+def at_present_level(memory_BM: Floats, odds: Doubles | float = PRIOR_SHIFT) -> tuple[Floats, Floats]:
     """The windows' past brought to the level of their newest days, each day by what is believed of shifts since (NaN stays), and
-    the logarithm of what is to be taken back of it after LASTING_DAYS, (B,)."""
+    the logarithm of what is to be taken back of it after LASTING_DAYS, (B,). `odds` as in `level_shifts`."""
     sold = _Sold.of(memory_BM)
-    probability_BD, factor_BD = _shifts(sold)
+    probability_BD, factor_BD = _shifts(sold, odds)
     believed_BD = probability_BD * factor_BD
     newer_BD = believed_BD.cumsum(axis=1)  # what is believed of the shifts that came after the days between two spans
     days_D = np.diff([*SPANS, memory_BM.shape[1]])
@@ -107,14 +114,18 @@ class _Sold:
         return {span: _ratios_of_span(self, span) for span in SPANS}
 
 
-def _shifts(sold: _Sold) -> tuple[Doubles, Doubles]:
+def _shifts(sold: _Sold, odds: Doubles | float) -> tuple[Doubles, Doubles]:
     ratio_BD, variance_BD = _ratios(sold)
-    known_BD = np.isfinite(ratio_BD)
-    log_BD, wider_BD = np.nan_to_num(ratio_BD), variance_BD + FACTOR_VARIANCE
-    evidence_BD = _log_density(log_BD, wider_BD) - _log_density(log_BD, variance_BD)
-    odds_BD = np.where(known_BD, PRIOR_SHIFT * np.exp(np.minimum(evidence_BD, 50.0)), 0.0)
-    factor_BD = np.clip(log_BD * FACTOR_VARIANCE / wider_BD, -LARGEST_LOG_FACTOR, LARGEST_LOG_FACTOR)
+    odds_BD = odds * _bayes_factors(ratio_BD, variance_BD)
+    factor_BD = np.nan_to_num(ratio_BD) * FACTOR_VARIANCE / (variance_BD + FACTOR_VARIANCE)
+    factor_BD = np.clip(factor_BD, -LARGEST_LOG_FACTOR, LARGEST_LOG_FACTOR)
     return odds_BD / (1 + odds_BD.sum(axis=1, keepdims=True)), factor_BD
+
+
+def _bayes_factors(ratio_BD: Doubles, variance_BD: Doubles) -> Doubles:
+    log_BD = np.nan_to_num(ratio_BD)
+    evidence_BD = _log_density(log_BD, variance_BD + FACTOR_VARIANCE) - _log_density(log_BD, variance_BD)
+    return np.where(np.isfinite(ratio_BD), np.exp(np.minimum(evidence_BD, 50.0)), 0.0)
 
 
 def _lasting(sold: _Sold) -> Doubles:

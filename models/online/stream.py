@@ -14,6 +14,7 @@ from models.cleaning import Cleaned
 from models.days import take_days
 from models.forecaster import Forecaster
 from models.inference import Issued, answerable, issue
+from models.online.common_shifts import common_shifts
 from models.online.finetuning import UpdateConfig, carried_on
 from models.online.tracking import Matured, learned, seasonal_error, untracked
 from models.panel import Floats, Panel
@@ -125,7 +126,8 @@ class Stream:
         if any(day - ahead in self.said for ahead in range(1, horizon + 1)):
             came = matured(self.panel, day, self.said, horizon)
             state = learned(self.forecaster.tracking, came, weights=speeds.weights, quantiles=speeds.quantiles)
-            self.forecaster = replace(self.forecaster, tracking=state)
+            common = common_shifts(self.panel, day) if speeds.levels else None
+            self.forecaster = replace(self.forecaster, tracking=replace(state, common=common))
         self.said = {cutoff: one for cutoff, one in self.said.items() if cutoff > day - horizon}
         if speeds.fine_tuning and day - self._fine_tuned >= FINE_TUNING_DAYS:
             seen = self.panel.until(self.panel.start + np.timedelta64(day, "D"))

@@ -21,9 +21,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from models.adjustment import AREA_Q, STRETCHES
+from models.online.common_shifts import CommonShifts, odds_at
+from models.online.shifts import Doubles
 from models.panel import Floats
 from models.training_config import LEVELS
 
@@ -55,6 +57,12 @@ class Tracking:
     again_SD: NDArray[np.bool_]
     levels: bool = True
     """Whether contexts are brought to a series' present level before networks read them (shifts.py)."""
+    common: CommonShifts | None = None
+    """The shifts that many series have had at once."""
+
+    def odds_at(self, day: ArrayLike) -> Doubles | None:
+        """The odds of shifts for windows that end with a day, (D,), or one each, (S, D); None where levels do not count."""
+        return odds_at(day, self.common) if self.levels else None
 
     @cached_property
     def row_of(self) -> dict[Key, int]:
@@ -65,7 +73,7 @@ class Tracking:
         """The state of these series in their order; a series that is not known begins with nothing."""
         row_S = np.array([self.row_of.get(key, -1) for key in keys], np.int64)
         known_S = row_S >= 0
-        fresh = replace(untracked(list(keys), self.until), levels=self.levels)
+        fresh = replace(untracked(list(keys), self.until), levels=self.levels, common=self.common)
         for own, others in zip(fresh.arrays(), self.arrays(), strict=True):
             own[known_S] = others[row_S[known_S]]
         return fresh

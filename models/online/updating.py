@@ -20,8 +20,10 @@ from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.heldout import judged
 from models.inference import Experts, Issued, answerable, asked, by_state, issue, predict
+from models.online.common_shifts import CommonShifts
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
+from models.online.shifts import Doubles
 from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, heard, tracked
 from models.online.tracking import Matured, Tracking, corrected, learned
 from models.panel import Floats, Panel
@@ -61,9 +63,16 @@ class Answered:
 
 
 def advanced(
-    head: Forecaster, panel: Panel, came: Iterable[Matured], again: Iterable[Matured], *, speeds: Speeds
+    head: Forecaster,
+    panel: Panel,
+    came: Iterable[Matured],
+    again: Iterable[Matured],
+    *,
+    speeds: Speeds,
+    common: CommonShifts | None,
 ) -> Forecaster:
-    """The version after the days that came in, oldest first (L1, L2); `again` are days learned before and corrected since."""
+    """The version after the days that came in, oldest first (L1, L2); `again` are days learned before and corrected since,
+    `common` the shifts that many series have at the newest day."""
     forecaster = tracked(head, panel, speeds=speeds)
     state = forecaster.tracking
     assert state is not None
@@ -72,7 +81,7 @@ def advanced(
             state = corrected(state, day)
     for day in came:
         state = learned(state, day, weights=speeds.weights, quantiles=speeds.quantiles)
-    return replace(forecaster, tracking=replace(state, levels=speeds.levels))
+    return replace(forecaster, tracking=replace(state, levels=speeds.levels, common=common if speeds.levels else None))
 
 
 def fine_tuning_due(head: Forecaster, newest: np.datetime64) -> bool:
@@ -102,18 +111,18 @@ class Answering:
         cutoff: int,
         parts: Sequence[Index],
         *,
-        levels: bool,
+        odds_D: Doubles | None,
         many: Hands,
     ) -> None:
-        """`head` has the networks of the update that is answered for; `levels` tells whether levels will count for it. `parts`
-        are the series, some rows at a time."""
+        """`head` has the networks of the update that is answered for; `odds_D` are those of shifts by which levels will count for
+        it, None: they will not. `parts` are the series, some rows at a time."""
         self._panel, self._cutoff, self._rows = panel, cutoff, parts
-        self._before = _state_beside(head, champion, levels=levels)
+        self._before = _state_beside(head, champion, panel.start + np.timedelta64(cutoff, "D"), odds_D)
         alone = self._before is None and not _untouched(head, champion)
 
         def part(rows: Index) -> tuple[Experts, Forecast | None]:
             some = panel.rows(rows)
-            experts = asked(head, some, cutoff, levels=levels, frozen=True, batch_size=BATCH)
+            experts = asked(head, some, cutoff, odds=odds_D, frozen=True, batch_size=BATCH)
             return experts, predict(champion, some, cutoff, batch_size=BATCH) if alone else None
 
         self._parts = [many.give(part, rows) for rows in parts]
@@ -137,11 +146,18 @@ def _untouched(head: Forecaster, champion: Forecaster) -> bool:
     return champion.members is head.members and champion.tracking is None and champion.lineage is None
 
 
-def _state_beside(head: Forecaster, champion: Forecaster, *, levels: bool) -> Tracking | None:
-    """The champion's state, where two versions differ in the state of their series alone: then both are answered at once."""
+def _state_beside(
+    head: Forecaster, champion: Forecaster, day: np.datetime64, odds_D: Doubles | None
+) -> Tracking | None:
+    """The champion's state, where two versions differ in the state of their series alone: then both are answered at once. Odds of
+    shifts change what networks read."""
     theirs = champion.tracking
-    same = head.members is champion.members and head.lineage is champion.lineage
-    return theirs if same and theirs is not None and theirs.levels == levels else None
+    if theirs is None or head.members is not champion.members or head.lineage is not champion.lineage:
+        return None
+    before_D = theirs.odds_at(day)
+    if before_D is None or odds_D is None:
+        return theirs if before_D is odds_D else None
+    return theirs if np.array_equal(before_D, odds_D) else None
 
 
 def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
@@ -175,9 +191,10 @@ def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newes
 def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Sequence[int]) -> tuple[Source, Source]:
     """What both say at some cutoffs."""
     assert candidate.tracking is not None
-    before = _state_beside(candidate, champion, levels=candidate.tracking.levels)
     own, other = {}, {}
     for cutoff in cutoffs:
+        day = panel.start + np.timedelta64(cutoff, "D")
+        before = _state_beside(candidate, champion, day, candidate.tracking.odds_at(day))
         said = issue(candidate, panel, cutoff, before=before)
         own[cutoff] = said.forecast
         other[cutoff] = said.before or predict(champion, panel, cutoff)

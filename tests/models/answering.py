@@ -1,5 +1,7 @@
 """What all sides of an update say, asked at once."""
 
+import numpy as np
+
 from models.forecaster import Forecaster
 from models.online.updating import Answered, Answering
 from models.panel import Panel
@@ -9,7 +11,7 @@ from models.parallel import hands, in_parts
 def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Answered:
     """What all sides say at a cutoff."""
     assert candidate.tracking is not None
-    levels, parts = candidate.tracking.levels, in_parts(panel.series)
+    odds_D = candidate.tracking.odds_at(panel.start + np.timedelta64(cutoff, "D"))
     with hands() as many:
-        answering = Answering(candidate, champion, panel, cutoff, parts, levels=levels, many=many)
+        answering = Answering(candidate, champion, panel, cutoff, in_parts(panel.series), odds_D=odds_D, many=many)
         return Answered.joined(list(answering.by_state(candidate)))

@@ -10,6 +10,8 @@ from safetensors.torch import load, save
 
 from models.checkpoint import CheckpointError, deserialise, serialise
 from models.inference import predict
+from models.online.common_shifts import CommonShifts
+from models.online.shifts import SPANS
 from models.online.stream import Speeds, Stream
 from models.online.tracking import untracked
 from models.training import Trained, train
@@ -187,15 +189,36 @@ def test_an_updated_forecaster_is_the_same_again_with_its_state_and_its_lineage(
     for day in range(175, 184):
         stream.learn(day)
         stream.issue(day)
-    updated = stream.forecaster
+    day = panel.start + np.timedelta64(183, "D")
+    assert stream.forecaster.tracking is not None
+    common = CommonShifts(day, tuple(0.07 * n for n in range(1, len(SPANS) + 1)))
+    updated = replace(stream.forecaster, tracking=replace(stream.forecaster.tracking, common=common))
     again = deserialise(*serialise(updated))
     assert again.tracking is not None and updated.tracking is not None and again.lineage is not None
     for one, other in zip(again.tracking.arrays(), updated.tracking.arrays(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.tracking.keys == updated.tracking.keys
+    assert again.tracking.common == common
     first, second = (predict(forecaster, panel, 183) for forecaster in (updated, again))
     np.testing.assert_array_equal(first.mean_SH, second.mean_SH)
     np.testing.assert_array_equal(first.quantiles_SHQ, second.quantiles_SHQ)
+
+
+@pytest.mark.parametrize("odds", [[0.1], [0.1] * 9 + [float("nan")], [0.1] * 9 + [-1.0], None])
+def test_common_shifts_that_are_no_odds_are_refused(trained: Trained, odds: list[float] | None) -> None:
+    tracking = untracked(list(trained.forecaster.keys), trained.forecaster.trained_until)
+    weights, description = serialise(replace(trained.forecaster, tracking=tracking))
+    description["tracking"]["common_shifts"] = {"day": "2026-03-01", "odds": odds}
+    with pytest.raises(CheckpointError, match=r"odds|misshapen"):
+        deserialise(weights, description)
+
+
+def test_a_state_from_before_common_shifts_is_read(trained: Trained) -> None:
+    tracking = untracked(list(trained.forecaster.keys), trained.forecaster.trained_until)
+    weights, description = serialise(replace(trained.forecaster, tracking=tracking))
+    del description["tracking"]["common_shifts"]
+    again = deserialise(weights, description)
+    assert again.tracking is not None and again.tracking.common is None
 
 
 def test_a_state_that_is_not_finite_is_refused(trained: Trained) -> None:

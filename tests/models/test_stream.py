@@ -132,7 +132,9 @@ def test_networks_trained_anew_stand_beside_the_lineage_that_was_there(
     said = stream.issue(TRAINED + 9)
     for one, quantiles_SHQ in ((retrained, said.trained_SHQ), (before.lineage, said.lineage_SHQ)):
         assert one is not None
-        alone = asked(one, PANEL, TRAINED + 9, levels=True).trained[1]
+        alone = asked(
+            one, PANEL, TRAINED + 9, odds=before.tracking.odds_at(PANEL.start + np.timedelta64(TRAINED + 9, "D"))
+        ).trained[1]
         np.testing.assert_array_equal(quantiles_SHQ, alone)
 
 

@@ -8,8 +8,10 @@ import torch
 
 from models.forecaster import Forecaster
 from models.inference import predict
+from models.online.common_shifts import CommonShifts
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Limits
+from models.online.shifts import SPANS
 from models.online.stream import Speeds, Stream, matured
 from models.online.updating import advanced, checks_now, fine_tuning_due, learned_on, replayed
 from models.training import train
@@ -37,10 +39,11 @@ def head(champion: Forecaster) -> Forecaster:
     return stream.forecaster
 
 
-def updated(head: Forecaster) -> Forecaster:
+def updated(head: Forecaster, common: CommonShifts | None = None) -> Forecaster:
     stream = Stream(head, PANEL, speeds=Speeds())
     stream.issue(NEWEST - 1)
-    return advanced(head, PANEL, [matured(PANEL, NEWEST, stream.said, head.horizon)], [], speeds=Speeds())
+    came = [matured(PANEL, NEWEST, stream.said, head.horizon)]
+    return advanced(head, PANEL, came, [], speeds=Speeds(), common=common)
 
 
 def test_an_update_is_the_days_of_a_stream(head: Forecaster) -> None:
@@ -66,8 +69,11 @@ def test_the_head_is_never_changed(head: Forecaster) -> None:
     assert all(value.equal(weights[name]) for name, value in head.lineage.members[0].network.state_dict().items())
 
 
-def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster) -> None:
-    candidate = updated(head)
+@pytest.mark.parametrize("odds", [None, 1.5])
+def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster, odds: float | None) -> None:
+    """Also where the update has heard of shifts that its champion has not: their networks read other contexts then."""
+    day = PANEL.start + np.timedelta64(NEWEST, "D")
+    candidate = updated(head, None if odds is None else CommonShifts(day, (odds,) * len(SPANS)))
     said = answered(candidate, head, PANEL, NEWEST)
     for found, alone in (
         (said.experts.forecast, candidate),
@@ -92,7 +98,7 @@ def test_a_second_thread_changes_nothing(head: Forecaster) -> None:
 
 
 def test_the_first_update_is_judged_beside_the_champion_as_it_was_trained(champion: Forecaster) -> None:
-    candidate = advanced(champion, PANEL, [], [], speeds=Speeds())
+    candidate = advanced(champion, PANEL, [], [], speeds=Speeds(), common=None)
     said = answered(candidate, champion, PANEL, NEWEST)
     np.testing.assert_array_equal(said.champion.quantiles_SHQ, predict(champion, PANEL, NEWEST).quantiles_SHQ)
     np.testing.assert_array_equal(said.champion.quantiles_SHQ, said.frozen.quantiles_SHQ)
