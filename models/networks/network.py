@@ -83,17 +83,22 @@ class Network(nn.Module):
     def decode(self, features: Features, identity_BA: Tensor) -> Output:
         static_BF = torch.cat([features.static_BF, self.identity(identity_BA + self.firsts_A).flatten(1)], dim=1)
         once_BD = self.from_state(self.trunk(self.filled(features))) + self.from_static(static_BF)
-        hidden_BHD = nn.functional.gelu(once_BD[:, None] + self.from_ahead(features.ahead_BHF))
-        if self.training:
-            mixed_BHD = nn.functional.gelu(self.mix(hidden_BHD * self._mask(hidden_BHD)))
-            hidden_BHD = hidden_BHD + mixed_BHD * self._mask(mixed_BHD)
-        else:  # a mask of ones would be copied through memory twice
-            hidden_BHD = hidden_BHD + nn.functional.gelu(self.mix(hidden_BHD))
+        hidden_BHD = self._mixed(once_BD, self.from_ahead(features.ahead_BHF))
         hidden_BHD = self.norm(hidden_BHD)
         out_BHO = self.head(torch.cat([hidden_BHD, features.ahead_BHF], dim=2)).float()  # bfloat16 while a GPU learns
         mean_BH = nn.functional.softplus(out_BHO[..., 0] + 0.5)
         dispersion_BH = nn.functional.softplus(out_BHO[..., 1])
         return Output(mean_BH, dispersion_BH, self._quantiles(out_BHO[..., 2:]), features.scale_B, features.error_B)
+
+    def _mixed(self, once_BD: Tensor, ahead_BHD: Tensor) -> Tensor:
+        """What is known of the window and of each day ahead, together."""
+        if not self.training:  # in place, and without masks of ones: reading and writing memory takes longer than computing
+            hidden_BHD = torch.ops.aten.gelu_(ahead_BHD.add_(once_BD[:, None]))
+            mixed_BHD: Tensor = torch.ops.aten.gelu_(self.mix(hidden_BHD)).add_(hidden_BHD)
+            return mixed_BHD
+        hidden_BHD = nn.functional.gelu(once_BD[:, None] + ahead_BHD)
+        mixed_BHD = nn.functional.gelu(self.mix(hidden_BHD * self._mask(hidden_BHD)))
+        return hidden_BHD + mixed_BHD * self._mask(mixed_BHD)
 
     def filled(self, features: Features) -> Tensor:
         """The context. With the cleaning `model` its missing days hold an estimate: what their weekday usually sells, corrected

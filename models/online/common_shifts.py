@@ -21,7 +21,7 @@ from models.online.shifts import PRIOR_SHIFT, SPANS, Doubles, bayes_factors
 from models.panel import Panel
 from models.windows import MEMORY
 
-PRIOR_SHARE = 0.15
+PRIOR_SHARE = 0.1
 """Share of the series whose voices the prior odds are worth."""
 DISTINCT = 2.0
 """Times the prior odds from which a day is one on which many shifted."""

@@ -27,9 +27,9 @@ REFERENCE_DAYS = 168
 PROFILE_DAYS = 182
 """Days that say how weekdays differ."""
 EARLIER_STEP = 7
-PRIOR_SHIFT = 0.07
-"""Prior odds of a shift at each of the spans. Together they give two fifths of a chance before anything was seen: levels
-drift all the time, and a part of every drift is believed."""
+PRIOR_SHIFT = 0.05
+"""Prior odds of a shift at each of the spans. Together they give a third of a chance before anything was seen: levels drift all
+the time, and a part of every drift is believed. On days when many series shifted they are higher (common_shifts.py)."""
 LASTING_DAYS = 7
 LASTING_SPAN = SPANS[-1]
 """A deviation of so many days is compared with what came of it: LASTING_DAYS … LASTING_SPAN days later."""
