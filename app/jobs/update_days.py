@@ -26,7 +26,7 @@ from models.online.stream import scales
 from models.online.tracking import Matured
 from models.panel import Floats, Panel
 from models.parallel import Hands
-from models.segments import SEGMENTS, bucket_names, segments
+from models.segments import SEGMENTS, bucket_names, segments_of
 from models.training_config import LEVELS
 from models.validation import in_stock
 from models.windows import MEMORY
@@ -77,8 +77,7 @@ class DaysThatCame:
         """Sums of all that was said of a day: of single series into the database, of all together kept for the parent."""
         index, panel = row_index(self._reading.data, said.day), self._panel
         parts = self._hands.by_parts(panel.series, lambda rows: _sums(said, panel, index, scale_S[rows], rows))
-        sums_SCKX = np.concatenate([part.result() for part in parts])
-        segment_S = segments(panel, index - 1)
+        sums_SCKX, segment_S = (np.concatenate(each) for each in zip(*(part.result() for part in parts), strict=True))
         self.rows[str(said.day)] = _rows(sums_SCKX, segment_S, bucket_names(said.horizon))
         live_SX, naive_SX = (sums_SCKX[:, SOURCES.index(source), 0] for source in ("live", "seasonal_naive"))
         self.losses.append(scored_day(said.day, live_SX, naive_SX, segment_S))
@@ -104,19 +103,21 @@ class DaysThatCame:
         )
 
 
-def _sums(said: SaidOfDay, panel: Panel, index: int, scale_S: Floats, rows: Index) -> Floats:
-    """A day of some series beside what was said of it, (S, C, K, X): by SOURCES, then by the lineage.
+def _sums(said: SaidOfDay, panel: Panel, index: int, scale_S: Floats, rows: Index) -> tuple[Floats, NDArray[np.int64]]:
+    """A day of some series beside what was said of it, (S, C, K, X): by SOURCES, then by the lineage; and their segments, (S,).
 
     The seasonal naive is scored on the days and series of which callers read something.
     """
     y_S = panel.quantity_ST[rows, index]
     live_SJW = said.live_SJW[rows]
     first_S = np.full(len(rows), index - MEMORY, np.int64)
-    mean_SJ, quantiles_SJQ = naive_of_day(take_days(panel.quantity_ST, rows, first_S, MEMORY), said.horizon)
+    memory_SM = take_days(panel.quantity_ST, rows, first_S, MEMORY)
+    mean_SJ, quantiles_SJQ = naive_of_day(memory_SM, said.horizon)
     mean_SJ = np.where(np.isfinite(live_SJW[..., 0]), mean_SJ, np.float32(np.nan))
     answers = [(one[..., 0], one[..., 1:]) for one in (live_SJW, said.frozen_SJW[rows], said.lineage_SJW[rows])]
     pairs = [*answers[:2], (mean_SJ, quantiles_SJQ), answers[2]]
-    return np.stack([sums_of_day(y_S, mean, quantiles, scale_S) for mean, quantiles in pairs], axis=1)
+    sums_SCKX = np.stack([sums_of_day(y_S, mean, quantiles, scale_S) for mean, quantiles in pairs], axis=1)
+    return sums_SCKX, segments_of(memory_SM)
 
 
 def _rows(sums_SCKX: Floats, segment_S: NDArray[np.int64], stretches: list[str]) -> list[dict[str, Any]]:

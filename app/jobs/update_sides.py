@@ -36,6 +36,11 @@ class Sides:
     passed_by: str
     """A sentence about versions that were passed by, if there were any."""
 
+    def keep_sales(self, file: Path) -> None:
+        """Keep the sales that were read for the next update."""
+        if self.reading.data.to_keep is not None:
+            save_kept(file, self.reading.data.to_keep)
+
     @property
     def newest(self) -> int:
         return row_index(self.reading.data, self.reading.newest)
@@ -64,12 +69,10 @@ def sides_of(errand: Errand, placement: Placement, *, fine_tune: bool | None) ->
     task = errand.task
     damaged: dict[int, str] = {}
     while True:
-        kept = Path(task["kept_sales"])
-        reading = errand.run(partial(read_update, fine_tune=fine_tune, kept=kept, without=list(damaged)))
+        kept, without = Path(task["kept_sales"]), list(damaged)
+        reading = errand.run(partial(read_update, fine_tune=fine_tune, kept=kept, without=without))
         if reading is None:
             raise errand.run(_nothing_to_update)
-        if reading.data.to_keep is not None:
-            save_kept(kept, reading.data.to_keep)
         line = reading.line
         try:
             head = load_forecaster(task["artifacts"], line.head.sha256, placement.device)

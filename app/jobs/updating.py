@@ -5,6 +5,7 @@ What is said and scored is staged in the database under the job's id; it counts,
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -79,6 +80,7 @@ def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated
         report(Progress(0.1, 0, 0, None, None, None, "updating"))
         with hands() as many:
             early = _answering(task, sides, sides.head, many) if sides.reading.came and not tunes else None
+            sides.keep_sales(Path(task["kept_sales"]))
             learned = _learned(errand, sides, many, tunes=tunes)
             if learned.at_once and not tunes and _may_tune(task, sides):
                 return None

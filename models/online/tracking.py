@@ -235,12 +235,19 @@ def _weight_gradient(came: Matured, mixed_SJQ: Floats) -> Floats:
 
 
 def _misses(shift_SGQ: Floats, came: Matured, mixed_SJQ: Floats, y_S: Floats) -> Floats:
-    """How many more days lay above each level than should, mean over days ahead, (S, G, Q): 1[y > q] - (1 - level)."""
+    """How many more days lay above each level than should, mean over days ahead, (S, G, Q): 1[y > q] - (1 - level); 0 where
+    nothing is known. Days are counted: comparing and counting whole numbers takes a third of the time of means of numbers."""
     stretch_J = _stretch_of(mixed_SJQ.shape[1])
-    read_SJQ = mixed_SJQ + shift_SGQ[:, stretch_J] * came.scale_S[:, None, None]
-    above_SJQ = (y_S[:, None, None] > read_SJQ).astype(np.float32) - (1 - _LEVELS_Q)
-    known_SJQ = np.isfinite(mixed_SJQ) & np.isfinite(y_S)[:, None, None]
-    return _mean_by_stretch(np.where(known_SJQ, above_SJQ, np.float32(np.nan)))
+    y_S11 = y_S[:, None, None]
+    misses_SGQ = np.zeros((len(y_S), len(STRETCHES), len(_LEVELS_Q)), np.float32)
+    for stretch in np.unique(stretch_J):
+        said_SDQ = mixed_SJQ[:, stretch_J == stretch]
+        read_SDQ = said_SDQ + (shift_SGQ[:, stretch] * came.scale_S[:, None])[:, None]
+        known_SQ = np.isfinite(said_SDQ).sum(axis=1) * np.isfinite(y_S)[:, None]
+        above_SQ = (y_S11 > read_SDQ).sum(axis=1)  # nothing is above, or below, what is not known
+        share_SQ = above_SQ / np.maximum(known_SQ, 1)
+        misses_SGQ[:, stretch] = np.where(known_SQ > 0, share_SQ - (1 - _LEVELS_Q), 0)
+    return misses_SGQ
 
 
 def _mean_by_stretch(values_SJX: Floats) -> Floats:

@@ -35,7 +35,7 @@ from models.training import cleaned_for
 REPLAY_WEEKS = 4
 REPLAY_SERIES = 500
 """More than any of the files has on which the limits of the replays were chosen."""
-BATCH = 512
+BATCH = 1024
 """Windows at once where all series are answered: a process that keeps its memory has fewer calls to make for as much work."""
 OLDER_DAYS = 56
 """The older replay begins so long before the newest day: what was said there is past before the newest four weeks begin."""
