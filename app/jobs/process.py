@@ -17,6 +17,9 @@ import orjson
 from app.jobs.queue import News
 
 LONGEST_LINE = 16 * 2**20
+TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
+"""An update touches more than a gigabyte of new memory: by pages of 2 MiB that takes a fortieth of the faults. Another C library
+does not read this."""
 
 
 async def new_process() -> asyncio.subprocess.Process:
@@ -27,6 +30,7 @@ async def new_process() -> asyncio.subprocess.Process:
         "app.jobs.child",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {TUNABLES: ":".join(filter(None, [os.environ.get(TUNABLES), HUGE_PAGES]))},
         start_new_session=True,
         limit=LONGEST_LINE,
     )

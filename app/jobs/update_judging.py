@@ -25,7 +25,7 @@ from models.forecaster import Forecaster
 from models.online.gate import Limits, Record, record_checks, verdict
 from models.online.scoring import SUMS
 from models.online.soundness import state_checks
-from models.online.updating import Answered, Answering, checks_now, live_broken, older_check, replayed
+from models.online.updating import Answered, Answering, Forecasts, checks_now, live_broken, older_check, replayed
 from models.panel import Floats, Panel
 from models.parallel import Hands
 from models.segments import SEGMENTS, bucket_names
@@ -79,8 +79,8 @@ def judged(
     return Judged(metrics, plain, issuance, live_broken(said, maximum_S, limits))
 
 
-def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> Answered:
-    """Put what is said into the database under the job's id, part by part as it comes; all of it together."""
+def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> Forecasts:
+    """Put what is said into the database under the job's id, part by part as it comes; the forecasts of all together."""
     job_id, ids, parts = UUID(errand.task["job_id"]), reading.data.series_ids, []
 
     async def begin(database: Database) -> None:
@@ -94,12 +94,12 @@ def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) ->
     errand.run(begin)
     first = 0
     for part in said:
-        parts.append(part)
+        parts.append(part.forecasts)
         end = first + len(part.frozen.mean_SH)
         answers = Answers(part.experts, part.experts.forecast, None, part.frozen)
         errand.run(partial(put, rows=list(blocks_of(answers, ids[first:end]))))
         first = end
-    return Answered.joined(parts)
+    return Forecasts.joined(parts)
 
 
 def _stage_champion(errand: Errand, reading: UpdateReading, champion: Forecast) -> None:

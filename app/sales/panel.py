@@ -8,6 +8,7 @@ row says besides stands.
 Shapes: S series, T days, N rows.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -115,11 +116,14 @@ async def read_panel(
     """
     driver = await begun(connection)
     await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL jit = off")
+    loading = (
+        None if kept is None or series_ids is not None else asyncio.create_task(asyncio.to_thread(load_kept, kept))
+    )
     series = await _series(driver, series_ids)
     calendar_revision = await _calendar_revision(driver)
     to_keep: Kept | None = None
-    if kept is not None and series_ids is None:
-        to_keep, found = await _with_kept(driver, series, kept, since)
+    if loading is not None:
+        to_keep, found = await _with_kept(driver, series, await loading, since)
     else:
         found = await _from_rows(driver, series, series_ids, since)
     if found is None:
@@ -134,12 +138,11 @@ async def read_panel(
 
 
 async def _with_kept(
-    driver: asyncpg.Connection, series: list[asyncpg.Record], file: Path, since: date | None
+    driver: asyncpg.Connection, series: list[asyncpg.Record], before: Kept | None, since: date | None
 ) -> tuple[Kept | None, tuple[Table, StrayRows] | None]:
     """What to keep from now on, and the sales from a day on: what was kept, brought up to date, or else all read anew. Nothing is
     kept where there are stray days."""
     revision_of = {row["id"]: row["revision"] for row in series}
-    before = load_kept(file)
     table = None if before is None else await brought_up_to_date(driver, before, revision_of)
     stray = NO_STRAY
     if table is not None and first_in_use(table.rows_T) > 0:

@@ -47,19 +47,38 @@ class NothingNew(Exception):
 
 
 @dataclass(frozen=True)
+class Forecasts:
+    """What is forecast for all series at the newest day: by the update, by its champion, by the networks as trained without any
+    update."""
+
+    candidate: Forecast
+    champion: Forecast
+    frozen: Forecast
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Forecasts]") -> "Forecasts":
+        """Of the series of several, one after the other."""
+        sides = ("candidate", "champion", "frozen")
+        return cls(*(Forecast.joined([getattr(part, side) for part in parts]) for side in sides))
+
+    def rows(self, row_S: NDArray[np.int64]) -> "Forecasts":
+        """Of some of the series; the same one where these are all of them."""
+        if len(row_S) == len(self.frozen.mean_SH):
+            return self
+        return Forecasts(*(one.rows(row_S) for one in (self.candidate, self.champion, self.frozen)))
+
+
+@dataclass(frozen=True)
 class Answered:
-    """What is said of all series at the newest day: by the update (with its experts), by its champion, by the networks as trained
-    without any update."""
+    """The same with the experts behind what the update says."""
 
     experts: Issued
     champion: Forecast
     frozen: Forecast
 
-    @classmethod
-    def joined(cls, parts: "Sequence[Answered]") -> "Answered":
-        """Of the series of several, one after the other."""
-        champion, frozen = (Forecast.joined([getattr(part, side) for part in parts]) for side in ("champion", "frozen"))
-        return cls(Issued.joined([part.experts for part in parts]), champion, frozen)
+    @property
+    def forecasts(self) -> Forecasts:
+        return Forecasts(self.experts.forecast, self.champion, self.frozen)
 
 
 def advanced(
@@ -208,25 +227,23 @@ def _picked(panel: Panel, newest: int) -> Panel:
     return panel.rows(np.sort(rng.choice(answerable_S, min(REPLAY_SERIES, len(answerable_S)), replace=False)))
 
 
-def checks_now(said: Answered, metrics: dict[str, Any], maximum_S: Floats, limits: Limits) -> list[Check]:
+def checks_now(said: Forecasts, metrics: dict[str, Any], maximum_S: Floats, limits: Limits) -> list[Check]:
     """The checks that need no live record: what is said now, and the replay."""
-    rows = answered_rows(said)
-    candidate, champion = said.experts.forecast.rows(rows), said.champion.rows(rows)
-    checks = hard_checks(candidate, maximum_S[rows], limits)
-    return [*checks, moved_check(candidate, champion, limits), *replay_checks(metrics, limits)]
+    rows = np.flatnonzero(_with_number(said.champion) | _with_number(said.frozen))  # others ended long ago
+    said = said.rows(rows)
+    checks = hard_checks(said.candidate, maximum_S[rows], limits)
+    return [*checks, moved_check(said.candidate, said.champion, limits), *replay_checks(metrics, limits)]
 
 
-def live_broken(said: Answered, maximum_S: Floats, limits: Limits) -> str | None:
+def live_broken(said: Forecasts, maximum_S: Floats, limits: Limits) -> str | None:
     """What no forecast may break and the champion's does now, though that of the networks as trained does not; None: nothing."""
-    rows = np.flatnonzero(np.isfinite(said.frozen.mean_SH).all(axis=1))
-    checks, before = (
-        hard_checks(forecast.rows(rows), maximum_S[rows], limits) for forecast in (said.champion, said.frozen)
-    )
+    rows = np.flatnonzero(_with_number(said.frozen))
+    said = said.rows(rows)
+    checks, before = (hard_checks(forecast, maximum_S[rows], limits) for forecast in (said.champion, said.frozen))
     failed = [own for own, other in zip(checks, before, strict=True) if own.passed is False and other.passed]
     return "; ".join(f"{check.name}: {check.detail}" for check in failed) or None
 
 
-def answered_rows(said: Answered) -> NDArray[np.int64]:
-    """The series of which the champion or the networks as trained say a number: one that ended long ago has none from anybody."""
-    known_S = np.isfinite(said.champion.mean_SH).all(axis=1) | np.isfinite(said.frozen.mean_SH).all(axis=1)
-    return np.flatnonzero(known_S)
+def _with_number(forecast: Forecast) -> NDArray[np.bool_]:
+    """The series of which something is said."""
+    return np.asarray(np.isfinite(forecast.mean_SH).all(axis=1))

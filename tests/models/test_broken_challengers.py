@@ -162,9 +162,9 @@ def test_days_that_cannot_be_true(line: Line, share: float) -> None:
 
 def test_quantiles_that_were_swapped(line: Line) -> None:
     said = answered(line.honest, line.champion, PANEL, NEWEST)
-    forecast = said.experts.forecast
+    forecast = said.candidate
     swapped = replace(forecast, quantiles_SHQ=forecast.quantiles_SHQ[..., ::-1])
-    answer = replace(said, experts=replace(said.experts, forecast=swapped))
+    answer = replace(said, candidate=swapped)
     checks = checks_now(answer, line.replay, most(PANEL), Limits())
     assert failed_names(checks) == ["ordered"]
 
@@ -176,11 +176,9 @@ def test_a_scale_off_by_ten(line: Line, factor: float) -> None:
     changed([candidate.lineage.members[0].network], "head", factor)
     assert {"older_loss", "weights_near"} <= set(line.refused_by(candidate))
     said = answered(line.honest, line.champion, PANEL, NEWEST)
-    forecast = said.experts.forecast
+    forecast = said.candidate
     scaled = replace(forecast, mean_SH=forecast.mean_SH * factor, quantiles_SHQ=forecast.quantiles_SHQ * factor)
-    checks = checks_now(
-        replace(said, experts=replace(said.experts, forecast=scaled)), line.replay, most(PANEL), Limits()
-    )
+    checks = checks_now(replace(said, candidate=scaled), line.replay, most(PANEL), Limits())
     assert "near_copy" in failed_names(checks)
 
 

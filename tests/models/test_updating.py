@@ -76,7 +76,7 @@ def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster, odds: f
     candidate = updated(head, None if odds is None else CommonShifts(day, (odds,) * len(SPANS)))
     said = answered(candidate, head, PANEL, NEWEST)
     for found, alone in (
-        (said.experts.forecast, candidate),
+        (said.candidate, candidate),
         (said.champion, head),
         (said.frozen, replace(head, tracking=None, lineage=None)),
     ):
