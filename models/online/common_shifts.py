@@ -25,6 +25,8 @@ PRIOR_SHARE = 0.1
 """Share of the series whose voices the prior odds are worth."""
 DISTINCT = 2.0
 """Times the prior odds from which a day is one on which many shifted."""
+MOST_ODDS = 1.0
+"""Of all spans together: however many shifted, of a series itself a shift is not more probable than none before it is seen."""
 FEWEST_SERIES = 50
 """Fewer say too little of all; each would hear little but its own evidence again."""
 MOST_SERIES = 2_000
@@ -61,7 +63,10 @@ def common_shifts(panel: Panel, cutoff: int) -> CommonShifts | None:
     chosen = np.arange(0, panel.series, max(math.ceil(panel.series / MOST_SERIES), 1))
     first_S = np.full(len(chosen), cutoff - MEMORY + 1, np.int64)
     odds_D = _together(bayes_factors(take_days(panel.quantity_ST, chosen, first_S, MEMORY)))
-    if odds_D is None or not (odds_D > DISTINCT * PRIOR_SHIFT).any():
+    if odds_D is None:
+        return None
+    odds_D = odds_D * min(1.0, MOST_ODDS / odds_D.sum())
+    if not (odds_D > DISTINCT * PRIOR_SHIFT).any():
         return None
     kept_D = np.where(odds_D > DISTINCT * PRIOR_SHIFT, odds_D, PRIOR_SHIFT)
     return CommonShifts(panel.start + np.timedelta64(cutoff, "D"), tuple(kept_D.tolist()))
