@@ -74,7 +74,8 @@ def judged(
         "days": told.days,
     }
     if not decide_update(errand.task["request"]["promote"], plain).promoted:
-        _stage_champion(errand, reading, said.champion)
+        as_read = said.champion if answering.as_read else answering.champion_as_read(many)
+        _stage_champion(errand, reading, as_read)
     issuance = {"cutoff": str(reading.newest), "horizon": said.frozen.mean_SH.shape[1]}
     return Judged(metrics, plain, issuance, live_broken(said, maximum_S, limits))
 

@@ -135,8 +135,13 @@ class Answering:
     ) -> None:
         """`head` has the networks of the update that is answered for; `odds_D` are those of shifts by which levels will count for
         it, None: they will not. `parts` are the series, some rows at a time."""
-        self._panel, self._cutoff, self._rows = panel, cutoff, parts
-        self._before = _state_beside(head, champion, panel.start + np.timedelta64(cutoff, "D"), odds_D)
+        self._panel, self._cutoff, self._rows, self._champion = panel, cutoff, parts, champion
+        before = _state_beside(head, champion)
+        before_D = None if before is None else before.odds_at(panel.start + np.timedelta64(cutoff, "D"))
+        self._before = before if (before_D is None) == (odds_D is None) else None
+        self.as_read = self._before is None or _same(before_D, odds_D)
+        """Whether what is said of the champion is what it says to callers. It is not where the update knows of common shifts that
+        its champion does not: then it is what the champion would say if it knew, for which networks need not be asked again."""
         alone = self._before is None and not _untouched(head, champion)
 
         def part(rows: Index) -> tuple[Experts, Forecast | None]:
@@ -159,24 +164,29 @@ class Answering:
             champion = before or champion or experts.frozen
             yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, experts.frozen)
 
+    def champion_as_read(self, many: Hands) -> Forecast:
+        """What the champion says to callers, of all series: networks are asked for it."""
+        panel, cutoff = self._panel, self._cutoff
+        parts = [many.give(predict, self._champion, panel.rows(rows), cutoff, batch_size=BATCH) for rows in self._rows]
+        return Forecast.joined([part.result() for part in parts])
+
 
 def _untouched(head: Forecaster, champion: Forecaster) -> bool:
     """Whether the champion is the networks as trained, without any update."""
     return champion.members is head.members and champion.tracking is None and champion.lineage is None
 
 
-def _state_beside(
-    head: Forecaster, champion: Forecaster, day: np.datetime64, odds_D: Doubles | None
-) -> Tracking | None:
-    """The champion's state, where two versions differ in the state of their series alone: then both are answered at once. Odds of
-    shifts change what networks read."""
-    theirs = champion.tracking
-    if theirs is None or head.members is not champion.members or head.lineage is not champion.lineage:
-        return None
-    before_D = theirs.odds_at(day)
-    if before_D is None or odds_D is None:
-        return theirs if before_D is odds_D else None
-    return theirs if np.array_equal(before_D, odds_D) else None
+def _state_beside(head: Forecaster, champion: Forecaster) -> Tracking | None:
+    """The champion's state, where two versions differ in the state of their series alone: then both are answered at once."""
+    same = head.members is champion.members and head.lineage is champion.lineage
+    return champion.tracking if same else None
+
+
+def _same(one_D: Doubles | None, other_D: Doubles | None) -> bool:
+    """Whether odds of shifts are the same ones; others let networks read other contexts."""
+    if one_D is None or other_D is None:
+        return one_D is other_D
+    return np.array_equal(one_D, other_D)
 
 
 def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
@@ -213,7 +223,9 @@ def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Se
     own, other = {}, {}
     for cutoff in cutoffs:
         day = panel.start + np.timedelta64(cutoff, "D")
-        before = _state_beside(candidate, champion, day, candidate.tracking.odds_at(day))
+        before = _state_beside(candidate, champion)
+        if before is not None and not _same(before.odds_at(day), candidate.tracking.odds_at(day)):
+            before = None
         said = issue(candidate, panel, cutoff, before=before)
         own[cutoff] = said.forecast
         other[cutoff] = said.before or predict(champion, panel, cutoff)

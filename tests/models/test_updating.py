@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.inference import predict
 from models.online.common_shifts import CommonShifts
@@ -13,7 +14,8 @@ from models.online.finetuning import UpdateConfig
 from models.online.gate import Limits
 from models.online.shifts import SPANS
 from models.online.stream import Speeds, Stream, matured
-from models.online.updating import advanced, checks_now, fine_tuning_due, learned_on, replayed
+from models.online.updating import Answering, Forecasts, advanced, checks_now, fine_tuning_due, learned_on, replayed
+from models.parallel import hands, in_parts
 from models.training import train
 from tests.models.answering import answered
 from tests.models.panels import make_panel, small
@@ -69,20 +71,36 @@ def test_the_head_is_never_changed(head: Forecaster) -> None:
     assert all(value.equal(weights[name]) for name, value in head.lineage.members[0].network.state_dict().items())
 
 
-@pytest.mark.parametrize("odds", [None, 1.5])
-def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster, odds: float | None) -> None:
-    """Also where the update has heard of shifts that its champion has not: their networks read other contexts then."""
-    day = PANEL.start + np.timedelta64(NEWEST, "D")
-    candidate = updated(head, None if odds is None else CommonShifts(day, (odds,) * len(SPANS)))
+def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster) -> None:
+    candidate = updated(head)
     said = answered(candidate, head, PANEL, NEWEST)
-    for found, alone in (
-        (said.candidate, candidate),
-        (said.champion, head),
-        (said.frozen, replace(head, tracking=None, lineage=None)),
-    ):
-        expected = predict(alone, PANEL, NEWEST)
-        np.testing.assert_array_equal(found.mean_SH, expected.mean_SH)
-        np.testing.assert_array_equal(found.quantiles_SHQ, expected.quantiles_SHQ)
+    frozen = replace(head, tracking=None, lineage=None)
+    for found, alone in ((said.candidate, candidate), (said.champion, head), (said.frozen, frozen)):
+        same(found, predict(alone, PANEL, NEWEST))
+
+
+def test_a_champion_that_has_not_heard_of_common_shifts_is_judged_as_if_it_had_and_read_as_it_is(
+    head: Forecaster,
+) -> None:
+    day, parts = PANEL.start + np.timedelta64(NEWEST, "D"), in_parts(PANEL.series)
+    common = CommonShifts(day, (1.5,) * len(SPANS))
+    candidate = updated(head, common)
+    assert head.tracking is not None and candidate.tracking is not None
+    knowing = replace(head, tracking=replace(head.tracking, common=common))
+    with hands() as many:
+        answering = Answering(head, head, PANEL, NEWEST, parts, odds_D=candidate.tracking.odds_at(day), many=many)
+        said = Forecasts.joined([part.forecasts for part in answering.by_state(candidate)])
+        assert not answering.as_read
+        same(said.candidate, predict(candidate, PANEL, NEWEST))
+        same(said.champion, predict(knowing, PANEL, NEWEST))
+        as_read = answering.champion_as_read(many)
+    same(as_read, predict(head, PANEL, NEWEST))
+    assert np.abs(as_read.mean_SH - said.champion.mean_SH).max() > 0.01
+
+
+def same(found: Forecast, expected: Forecast) -> None:
+    np.testing.assert_array_equal(found.mean_SH, expected.mean_SH)
+    np.testing.assert_array_equal(found.quantiles_SHQ, expected.quantiles_SHQ)
 
 
 def test_a_second_thread_changes_nothing(head: Forecaster) -> None:
