@@ -30,7 +30,7 @@ async def new_process() -> asyncio.subprocess.Process:
         "app.jobs.child",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {TUNABLES: ":".join(filter(None, [os.environ.get(TUNABLES), HUGE_PAGES]))},
+        env=os.environ | {TUNABLES: ":".join(filter(None, [HUGE_PAGES, os.environ.get(TUNABLES)]))},
         start_new_session=True,
         limit=LONGEST_LINE,
     )

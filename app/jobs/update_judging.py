@@ -4,7 +4,7 @@ Shapes: S series, H horizon, K stretches, N segments, X sums, T target days.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -73,11 +73,17 @@ def judged(
         "checks": [check.as_dict() for check in told.checks],
         "days": told.days,
     }
-    if not decide_update(errand.task["request"]["promote"], plain).promoted:
-        as_read = said.champion if answering.as_read else answering.champion_as_read(many)
-        _stage_champion(errand, reading, as_read)
+    broken, promoted = (
+        live_broken(said, maximum_S, limits),
+        decide_update(errand.task["request"]["promote"], plain).promoted,
+    )
+    if not answering.as_read and (broken is not None or not promoted):
+        said = replace(said, champion=answering.champion_as_read(many))
+        broken = live_broken(said, maximum_S, limits)
+    if not promoted:
+        _stage_champion(errand, reading, said.champion)
     issuance = {"cutoff": str(reading.newest), "horizon": said.frozen.mean_SH.shape[1]}
-    return Judged(metrics, plain, issuance, live_broken(said, maximum_S, limits))
+    return Judged(metrics, plain, issuance, broken)
 
 
 def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> Forecasts:

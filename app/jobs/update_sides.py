@@ -16,8 +16,8 @@ from app.registry.serving import load_forecaster
 from app.sales.kept_table import save as save_kept
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory
-from models.online.common_shifts import CommonShifts, common_shifts, odds_at
-from models.online.shifts import Doubles
+from models.online.common_shifts import CommonShifts, common_shifts
+from models.online.shifts import SPANS
 from models.panel import Panel
 from models.placement import Placement
 
@@ -48,12 +48,10 @@ class Sides:
     @cached_property
     def common(self) -> CommonShifts | None:
         """The shifts that many series have had at once."""
-        return common_shifts(self.panel, self.newest)
-
-    @property
-    def odds_D(self) -> Doubles:
-        """The odds of shifts at the newest day."""
-        return odds_at(np.datetime64(self.reading.newest), self.common)
+        found = common_shifts(self.panel, self.newest)
+        if found is not None:
+            log.info("common_shifts", day=str(found.day), odds=dict(zip(SPANS, found.odds, strict=True)))
+        return found
 
     @property
     def seen(self) -> Panel:

@@ -103,9 +103,10 @@ def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated
 
 def _answering(task: dict[str, Any], sides: Sides, head: Forecaster, many: Hands) -> Answering:
     """Networks are asked as soon as it is known which: they do not wait for the state of the series."""
-    parts = parts_of(sides.reading.data.series_ids)
-    odds_D = sides.odds_D if Speeds(**task["speeds"]).levels else None
-    return Answering(head, sides.champion, sides.panel, sides.newest, parts, odds_D=odds_D, many=many)
+    levels, parts = Speeds(**task["speeds"]).levels, parts_of(sides.reading.data.series_ids)
+    return Answering(
+        head, sides.champion, sides.panel, sides.newest, parts, levels=levels, common=sides.common, many=many
+    )
 
 
 def _learned(errand: Errand, sides: Sides, many: Hands, *, tunes: bool) -> _Learned:

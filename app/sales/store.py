@@ -58,9 +58,8 @@ async def locked_series(
     begun again, since whoever made it may wait for what we hold.
     """
     while True:
-        attempt = (
-            driver.transaction()
-        )  # a savepoint: what was locked or made in it is free again once it is rolled back
+        # A savepoint: what was locked or made in it is free again once it is rolled back.
+        attempt = driver.transaction()
         await attempt.start()
         state = await _made_and_locked(driver, keys, also_at)
         if state is not None:

@@ -92,9 +92,8 @@ class Network(nn.Module):
 
     def _mixed(self, once_BD: Tensor, ahead_BHD: Tensor) -> Tensor:
         """What is known of the window and of each day ahead, together."""
-        if (
-            not self.training
-        ):  # in place, and without masks of ones: reading and writing memory takes longer than computing
+        if not self.training:
+            # In place, and without masks of ones: reading and writing memory takes longer than computing.
             hidden_BHD = torch.ops.aten.gelu_(ahead_BHD.add_(once_BD[:, None]))
             mixed_BHD: Tensor = torch.ops.aten.gelu_(self.mix(hidden_BHD)).add_(hidden_BHD)
             return mixed_BHD

@@ -10,7 +10,6 @@ Part of the state of an update, so that a forecast of one series does not ask fo
 Shapes: S series, M memory days, D spans.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +25,12 @@ PRIOR_SHARE = 0.1
 DISTINCT = 2.0
 """Times the prior odds from which a day is one on which many shifted."""
 MOST_ODDS = 1.0
-"""Of all spans together: however many shifted, of a series itself a shift is not more probable than none before it is seen."""
+"""Of all spans together, as far as they are learned: however many shifted, of a series itself a shift is about as probable as
+none before it is seen. Without this, those that did not shift are moved too."""
 FEWEST_SERIES = 50
 """Fewer say too little of all; each would hear little but its own evidence again."""
 MOST_SERIES = 2_000
-"""More say nothing new: of so many every so-manieth is asked."""
+"""More say nothing new: so many are drawn, the same ones each time."""
 _ROUNDS = 30
 
 
@@ -42,12 +42,23 @@ class CommonShifts:
     odds: tuple[float, ...]
 
     def odds_at(self, day_S: NDArray[np.datetime64]) -> Doubles:
-        """The same for spans that end with other days, (S, D): what began then began longer before a later day. Of what began
-        after `day`, and at the end of earlier days, the prior odds are all that is known."""
-        later_S1 = (day_S - self.day).astype(np.int64)[:, None]
-        age_SD = np.array(SPANS) - later_S1
-        odds_SD = np.append(self.odds, PRIOR_SHIFT)[np.searchsorted(SPANS, age_SD)]
-        return np.where((later_S1 >= 0) & (age_SD > 0), odds_SD, PRIOR_SHIFT)
+        """The same for spans that end with other days, (S, D): what began then began longer before a later day, so what is said
+        of a span beyond the prior odds is shared out among those that its days have come into. Nothing is known of what began
+        after `day`, and at the end of earlier days."""
+        later_S, inverse_S = np.unique((day_S - self.day).astype(np.int64), return_inverse=True)
+        beyond_D = np.array(self.odds) - PRIOR_SHIFT
+        shared = [_aged(later) @ beyond_D if later >= 0 else 0 * beyond_D for later in later_S.tolist()]
+        return PRIOR_SHIFT + np.array(shared)[inverse_S]
+
+
+def _aged(days: int) -> Doubles:
+    """Which share of each span's days (a column) lies in each span (a row) so many days later."""
+    ends_D = np.array(SPANS)
+    begins_D = np.append(0, ends_D[:-1])
+    first = np.maximum(begins_D[:, None], begins_D + days)
+    last = np.minimum(ends_D[:, None], ends_D + days)
+    shares: Doubles = np.maximum(last - first, 0) / (ends_D - begins_D)
+    return shares
 
 
 def odds_at(day: ArrayLike, common: CommonShifts | None) -> Doubles:
@@ -60,7 +71,10 @@ def odds_at(day: ArrayLike, common: CommonShifts | None) -> Doubles:
 
 def common_shifts(panel: Panel, cutoff: int) -> CommonShifts | None:
     """What all series of a panel say together at a cutoff (day index); None where that is nothing out of the ordinary."""
-    chosen = np.arange(0, panel.series, max(math.ceil(panel.series / MOST_SERIES), 1))
+    drawn = np.random.default_rng(0).permutation(panel.series)[:MOST_SERIES]
+    chosen = np.sort(
+        drawn
+    )  # not every so-manieth: series stand by item and location, and that may be one location alone
     first_S = np.full(len(chosen), cutoff - MEMORY + 1, np.int64)
     odds_D = _together(bayes_factors(take_days(panel.quantity_ST, chosen, first_S, MEMORY)))
     if odds_D is None:

@@ -20,10 +20,9 @@ from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.heldout import judged
 from models.inference import Experts, Issued, answerable, asked, by_state, issue, predict
-from models.online.common_shifts import CommonShifts
+from models.online.common_shifts import CommonShifts, odds_at
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
-from models.online.shifts import Doubles
 from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, heard, tracked
 from models.online.tracking import Matured, Tracking, corrected, learned
 from models.panel import Floats, Panel
@@ -130,24 +129,27 @@ class Answering:
         cutoff: int,
         parts: Sequence[Index],
         *,
-        odds_D: Doubles | None,
+        levels: bool,
+        common: CommonShifts | None,
         many: Hands,
     ) -> None:
-        """`head` has the networks of the update that is answered for; `odds_D` are those of shifts by which levels will count for
-        it, None: they will not. `parts` are the series, some rows at a time."""
+        """`head` has the networks of the update that is answered for; `levels` tells whether levels will count for it, `common`
+        which common shifts it knows of. `parts` are the series, some rows at a time."""
+        day = panel.start + np.timedelta64(cutoff, "D")
+        odds_D = odds_at(day, common) if levels else None
         self._panel, self._cutoff, self._rows, self._champion = panel, cutoff, parts, champion
-        before = _state_beside(head, champion)
-        before_D = None if before is None else before.odds_at(panel.start + np.timedelta64(cutoff, "D"))
-        self._before = before if (before_D is None) == (odds_D is None) else None
-        self.as_read = self._before is None or _same(before_D, odds_D)
-        """Whether what is said of the champion is what it says to callers. It is not where the update knows of common shifts that
-        its champion does not: then it is what the champion would say if it knew, for which networks need not be asked again."""
+        theirs_D = None if champion.tracking is None else champion.tracking.odds_at(day)
+        self._before = _state_beside(head, champion) if (theirs_D is None) == (odds_D is None) else None
+        self.as_read = theirs_D is None or odds_D is None or np.array_equal(theirs_D, odds_D)
+        """Whether what is said of the champion is what it says to callers. It is not where it knows of other common shifts than
+        the update: then it is what it would say if it knew the same, so that both are judged by what they learned themselves."""
         alone = self._before is None and not _untouched(head, champion)
+        knowing = champion if self.as_read else _with_common(champion, common)
 
         def part(rows: Index) -> tuple[Experts, Forecast | None]:
             some = panel.rows(rows)
             experts = asked(head, some, cutoff, odds=odds_D, frozen=True, batch_size=BATCH)
-            return experts, predict(champion, some, cutoff, batch_size=BATCH) if alone else None
+            return experts, predict(knowing, some, cutoff, batch_size=BATCH) if alone else None
 
         self._parts = [many.give(part, rows) for rows in parts]
 
@@ -182,11 +184,11 @@ def _state_beside(head: Forecaster, champion: Forecaster) -> Tracking | None:
     return champion.tracking if same else None
 
 
-def _same(one_D: Doubles | None, other_D: Doubles | None) -> bool:
-    """Whether odds of shifts are the same ones; others let networks read other contexts."""
-    if one_D is None or other_D is None:
-        return one_D is other_D
-    return np.array_equal(one_D, other_D)
+def _with_common(forecaster: Forecaster, common: CommonShifts | None) -> Forecaster:
+    """The same, if it knew of these common shifts."""
+    if forecaster.tracking is None:
+        return forecaster
+    return replace(forecaster, tracking=replace(forecaster.tracking, common=common))
 
 
 def replayed(candidate: Forecaster, champion: Forecaster, panel: Panel, newest: int) -> dict[str, Any]:
@@ -220,12 +222,14 @@ def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newes
 def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Sequence[int]) -> tuple[Source, Source]:
     """What both say at some cutoffs."""
     assert candidate.tracking is not None
+    champion = _with_common(
+        champion, candidate.tracking.common
+    )  # else one may know of a cutoff what the other does not
+    before = _state_beside(candidate, champion)
+    if before is not None and before.levels != candidate.tracking.levels:
+        before = None
     own, other = {}, {}
     for cutoff in cutoffs:
-        day = panel.start + np.timedelta64(cutoff, "D")
-        before = _state_beside(candidate, champion)
-        if before is not None and not _same(before.odds_at(day), candidate.tracking.odds_at(day)):
-            before = None
         said = issue(candidate, panel, cutoff, before=before)
         own[cutoff] = said.forecast
         other[cutoff] = said.before or predict(champion, panel, cutoff)

@@ -79,16 +79,19 @@ def test_all_sides_are_answered_as_each_would_be_alone(head: Forecaster) -> None
         same(found, predict(alone, PANEL, NEWEST))
 
 
-def test_a_champion_that_has_not_heard_of_common_shifts_is_judged_as_if_it_had_and_read_as_it_is(
-    head: Forecaster,
-) -> None:
-    day, parts = PANEL.start + np.timedelta64(NEWEST, "D"), in_parts(PANEL.series)
-    common = CommonShifts(day, (1.5,) * len(SPANS))
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_champion_that_has_not_heard_of_common_shifts_is_judged_as_if_it_had(head: Forecaster, tuned: bool) -> None:
+    """And read as it is. Also where the update has other networks."""
+    common = CommonShifts(PANEL.start + np.timedelta64(NEWEST, "D"), (1.5,) * len(SPANS))
     candidate = updated(head, common)
-    assert head.tracking is not None and candidate.tracking is not None
+    if tuned:
+        candidate, _ = learned_on(candidate, PANEL, config=UpdateConfig(steps=2), report=lambda progress: None)
+    assert head.tracking is not None
     knowing = replace(head, tracking=replace(head.tracking, common=common))
     with hands() as many:
-        answering = Answering(head, head, PANEL, NEWEST, parts, odds_D=candidate.tracking.odds_at(day), many=many)
+        answering = Answering(
+            candidate, head, PANEL, NEWEST, in_parts(PANEL.series), levels=True, common=common, many=many
+        )
         said = Forecasts.joined([part.forecasts for part in answering.by_state(candidate)])
         assert not answering.as_read
         same(said.candidate, predict(candidate, PANEL, NEWEST))
@@ -96,6 +99,33 @@ def test_a_champion_that_has_not_heard_of_common_shifts_is_judged_as_if_it_had_a
         as_read = answering.champion_as_read(many)
     same(as_read, predict(head, PANEL, NEWEST))
     assert np.abs(as_read.mean_SH - said.champion.mean_SH).max() > 0.01
+
+
+def test_both_sides_of_a_replay_know_of_the_same_common_shifts(head: Forecaster) -> None:
+    """Else a champion would know of a cutoff, since its own, what an update that learned later does not say of it."""
+    assert head.tracking is not None
+    common = CommonShifts(PANEL.start + np.timedelta64(NEWEST - 7, "D"), (1.5,) * len(SPANS))
+    knowing = replace(head, tracking=replace(head.tracking, common=common))
+    candidate = updated(head)
+    assert replayed(candidate, knowing, PANEL, NEWEST) == replayed(candidate, head, PANEL, NEWEST)
+    assert replayed(updated(head, common), head, PANEL, NEWEST) != replayed(candidate, head, PANEL, NEWEST)
+
+
+def test_common_shifts_count_only_where_levels_do(head: Forecaster) -> None:
+    common = CommonShifts(PANEL.start + np.timedelta64(NEWEST, "D"), (1.5,) * len(SPANS))
+    off = advanced(head, PANEL, [], [], speeds=Speeds(levels=False), common=common)
+    assert off.tracking is not None and off.tracking.common is None
+    assert off.tracking.odds_at(common.day) is None
+
+
+def test_each_series_is_answered_by_the_odds_of_its_own_cutoff(head: Forecaster) -> None:
+    common = CommonShifts(PANEL.start + np.timedelta64(NEWEST, "D"), (1.5,) * len(SPANS))
+    knowing = updated(head, common)
+    cutoffs = NEWEST - np.arange(PANEL.series) % 2
+    together = predict(knowing, PANEL, cutoffs, batch_size=2)
+    for row, cutoff in enumerate(cutoffs.tolist()):
+        alone = predict(knowing, PANEL.rows(np.array([row])), cutoff)
+        np.testing.assert_allclose(together.quantiles_SHQ[row], alone.quantiles_SHQ[0], rtol=1e-4, atol=1e-4)
 
 
 def same(found: Forecast, expected: Forecast) -> None:
