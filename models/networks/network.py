@@ -102,9 +102,8 @@ class Network(nn.Module):
         return hidden_BHD + mixed_BHD * self._mask(mixed_BHD)
 
     def _outputs(self, hidden_BHD: Tensor, ahead_BHF: Tensor) -> Tensor:
-        if self.training or not isinstance(
-            self.head, nn.Linear
-        ):  # weights of eight bits stand in a module of their own
+        """What the head says. One in eight bits is a module of another kind, asked as it is."""
+        if self.training or not isinstance(self.head, nn.Linear):
             out_BHO: Tensor = self.head(torch.cat([hidden_BHD, ahead_BHF], dim=2))
             return out_BHO
         # Nothing is joined in memory, and a number of outputs that fills a processor's registers takes half as long.

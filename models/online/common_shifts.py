@@ -71,10 +71,8 @@ def odds_at(day: ArrayLike, common: CommonShifts | None) -> Doubles:
 
 def common_shifts(panel: Panel, cutoff: int) -> CommonShifts | None:
     """What all series of a panel say together at a cutoff (day index); None where that is nothing out of the ordinary."""
-    drawn = np.random.default_rng(0).permutation(panel.series)[:MOST_SERIES]
-    chosen = np.sort(
-        drawn
-    )  # not every so-manieth: series stand by item and location, and that may be one location alone
+    # Drawn, not every so-manieth: series stand by item and location, and that may be one location alone.
+    chosen = np.sort(np.random.default_rng(0).permutation(panel.series)[:MOST_SERIES])
     first_S = np.full(len(chosen), cutoff - MEMORY + 1, np.int64)
     odds_D = _together(bayes_factors(take_days(panel.quantity_ST, chosen, first_S, MEMORY)))
     if odds_D is None:

@@ -222,9 +222,8 @@ def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newes
 def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Sequence[int]) -> tuple[Source, Source]:
     """What both say at some cutoffs."""
     assert candidate.tracking is not None
-    champion = _with_common(
-        champion, candidate.tracking.common
-    )  # else one may know of a cutoff what the other does not
+    # Else one may know of a cutoff what the other does not.
+    champion = _with_common(champion, candidate.tracking.common)
     before = _state_beside(candidate, champion)
     if before is not None and before.levels != candidate.tracking.levels:
         before = None
