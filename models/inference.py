@@ -64,18 +64,6 @@ class Issued:
     before: Forecast | None = None
     """The forecast by the state before, where that was asked for."""
 
-    @classmethod
-    def joined(cls, parts: "Sequence[Issued]") -> "Issued":
-        """Of the series of several, one after the other."""
-        lineage = [part.lineage_SHQ for part in parts if part.lineage_SHQ is not None]
-        before = [part.before for part in parts if part.before is not None]
-        return cls(
-            np.concatenate([part.trained_SHQ for part in parts]),
-            np.concatenate(lineage) if lineage else None,
-            Forecast.joined([part.forecast for part in parts]),
-            Forecast.joined(before) if before else None,
-        )
-
 
 def issue(
     forecaster: Forecaster,

@@ -139,7 +139,7 @@ class Answering:
         odds_D = odds_at(day, common) if levels else None
         self._panel, self._cutoff, self._rows, self._champion = panel, cutoff, parts, champion
         theirs_D = None if champion.tracking is None else champion.tracking.odds_at(day)
-        self._before = _state_beside(head, champion) if (theirs_D is None) == (odds_D is None) else None
+        self._before = _state_beside(head, champion, levels=levels)
         self.as_read = theirs_D is None or odds_D is None or np.array_equal(theirs_D, odds_D)
         """Whether what is said of the champion is what it says to callers. It is not where it knows of other common shifts than
         the update: then it is what it would say if it knew the same, so that both are judged by what they learned themselves."""
@@ -178,10 +178,11 @@ def _untouched(head: Forecaster, champion: Forecaster) -> bool:
     return champion.members is head.members and champion.tracking is None and champion.lineage is None
 
 
-def _state_beside(head: Forecaster, champion: Forecaster) -> Tracking | None:
+def _state_beside(head: Forecaster, champion: Forecaster, *, levels: bool) -> Tracking | None:
     """The champion's state, where two versions differ in the state of their series alone: then both are answered at once."""
+    theirs = champion.tracking
     same = head.members is champion.members and head.lineage is champion.lineage
-    return champion.tracking if same else None
+    return theirs if same and theirs is not None and theirs.levels == levels else None
 
 
 def _with_common(forecaster: Forecaster, common: CommonShifts | None) -> Forecaster:
@@ -224,9 +225,7 @@ def _both(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoffs: Se
     assert candidate.tracking is not None
     # Else one may know of a cutoff what the other does not.
     champion = _with_common(champion, candidate.tracking.common)
-    before = _state_beside(candidate, champion)
-    if before is not None and before.levels != candidate.tracking.levels:
-        before = None
+    before = _state_beside(candidate, champion, levels=candidate.tracking.levels)
     own, other = {}, {}
     for cutoff in cutoffs:
         said = issue(candidate, panel, cutoff, before=before)

@@ -15,7 +15,7 @@ from models.online.common_shifts import (
     CommonShifts,
     common_shifts,
     odds_at,
-)  # fmt: skip
+)
 from models.online.shifts import PRIOR_SHIFT, SPANS, at_present_level, bayes_factors, level_shifts
 from models.panel import Panel
 from models.windows import MEMORY

@@ -62,10 +62,8 @@ def test_an_unknown_day_only_lets_the_state_fade() -> None:
 
 def test_only_days_ahead_of_which_something_was_said_count() -> None:
     day = came(1, [7.0], trained=5.0)
-    day.trained_SJQ[0, 3:5], day.trained_SJQ[0, 5:7] = (
-        9.0,
-        np.nan,
-    )  # of seven days ahead the day lies above three, below two
+    # Of the first seven days ahead the day lies above three and below two; of two nothing was said.
+    day.trained_SJQ[0, 3:5], day.trained_SJQ[0, 5:7] = 9.0, np.nan
     state = learned(fresh(1), day)
     np.testing.assert_allclose(state.shift_SGQ[0, 0], RATE_G[0] * (3 / 5 - (1 - LEVELS_Q)), rtol=1e-5, atol=1e-8)
 
