@@ -165,8 +165,11 @@ def averaged(weights_M: Doubles, values: Floats) -> Floats:
 
 def drawn_to(values: Floats, other: Floats, share: float) -> Floats:
     """`values`, a share of the way to `other` where that is known."""
-    own, others = np.float32(1 - share), np.float32(share)
-    drawn: Floats = np.where(np.isnan(other), values, own * values + others * other)
+    drawn: Floats = np.float32(1 - share) * values
+    drawn += np.float32(share) * other
+    unknown = np.isnan(other)
+    if unknown.any():
+        np.copyto(drawn, values, where=unknown)
     return drawn
 
 

@@ -58,3 +58,10 @@ class _Days:
         out_BN[:, : inside.start], out_BN[:, inside.stop :] = np.nan, np.nan
         out_BN[:, inside] = values_ST[0, begin:end] if shared else values_ST[self.series_B, begin:end]
         return out_BN
+
+
+def side_by_side(rows: Index) -> Index | slice:
+    """Rows as a slice where they stand side by side, which is copied twice as fast."""
+    if rows.size and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float32]
+_HASHED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,9 @@ class Panel:
         named += [("past", name, values) for name, values in sorted(self.past.items())]
         for role, name, values in named:
             digest.update(f"|{role}|{name}|{values.shape}|".encode())
-            whole = np.where(np.isnan(values), np.float32(np.nan), values).astype("<f4")
-            digest.update(np.ascontiguousarray(whole).tobytes())
+            for first in range(0, len(values), _HASHED_AT_ONCE):
+                some = values[first : first + _HASHED_AT_ONCE]
+                digest.update(np.where(np.isnan(some), np.float32(np.nan), some).astype("<f4", copy=False).tobytes())
         return digest.hexdigest()
 
 

@@ -18,6 +18,7 @@ from app.accuracy.blocks import Block
 from app.accuracy.store import Issuance
 from app.accuracy.sums import packed, rows_by_block
 from app.database.engine import begun
+from models.days import Index, side_by_side
 from models.panel import Floats
 
 EXPERTS = ("trained", "lineage")
@@ -100,27 +101,19 @@ async def said_of_day(
 
     Series that are not wanted any more (deleted since) are left out, those that were not known have NaN.
     """
-    made = [
-        one
-        for one in await issuances(driver, day - timedelta(days=blocks.LONGEST_HORIZON), day - timedelta(days=1))
-        if (day - one.cutoff).days <= one.horizon
-    ]
-    rows = [(one, await _pieces_of(driver, one, (day - one.cutoff).days, ours=one.job_id in ours)) for one in made]
-    rows = [(one, pieces) for one, pieces in rows if pieces]
-    if not rows:
-        return None
-    said = _nothing_said(day, len(series_ids), max(one.horizon for one, _ in rows))
+    first = day - timedelta(days=blocks.LONGEST_HORIZON)
+    made = await issuances(driver, first, day - timedelta(days=1))
+    made = [one for one in made if (day - one.cutoff).days <= one.horizon]
+    said: SaidOfDay | None = None
     places = _Places(series_ids)
-    for one, pieces in rows:
+    for one in made:  # one after the other: together they would take as much memory again
         ahead = (day - one.cutoff).days - 1
-        for row in pieces:
+        for row in await _pieces_of(driver, one, ahead, ours=one.job_id in ours):
+            said = said or _nothing_said(day, len(series_ids), max(one.horizon for one in made))
             at, known = places.of(row)
             for array, values in _told(said, row, one, ours=one.job_id in ours):
                 array[at, ahead] = values[known]
     return said
-
-
-Rows = NDArray[np.int64] | slice
 
 
 class _Places:
@@ -128,24 +121,17 @@ class _Places:
 
     def __init__(self, series_ids: NDArray[np.int64]) -> None:
         self._series_ids = series_ids
-        self._found: dict[int, tuple[list[int], Rows, Rows]] = {}
+        self._found: dict[int, tuple[list[int], Index | slice, Index | slice]] = {}
 
-    def of(self, row: asyncpg.Record) -> tuple[Rows, Rows]:
-        """Their rows, and which of the block's series these are; as slices where they stand side by side, which is copied twice
-        as fast."""
+    def of(self, row: asyncpg.Record) -> tuple[Index | slice, Index | slice]:
+        """Their rows, and which of the block's series these are."""
         before = self._found.get(row["block"])
         if before is None or before[0] != row["series_ids"]:
             ids = np.array(row["series_ids"], np.int64)
             at = np.searchsorted(self._series_ids, ids)
             known = np.flatnonzero(self._series_ids[np.minimum(at, len(self._series_ids) - 1)] == ids)
-            before = self._found[row["block"]] = (row["series_ids"], _side_by_side(at[known]), _side_by_side(known))
+            before = self._found[row["block"]] = (row["series_ids"], side_by_side(at[known]), side_by_side(known))
         return before[1], before[2]
-
-
-def _side_by_side(rows: NDArray[np.int64]) -> Rows:
-    if rows.size and (np.diff(rows) == 1).all():
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows
 
 
 def _nothing_said(day: date, series: int, horizon: int) -> SaidOfDay:
@@ -186,12 +172,12 @@ _PIECES = (
 
 
 async def _pieces_of(driver: asyncpg.Connection, issuance: Issuance, ahead: int, *, ours: bool) -> list[asyncpg.Record]:
-    """What an issuance says of one day ahead, block by block: experts where they are the lineage's (`ours`), the champion before
-    where callers went on reading that."""
+    """What an issuance says of one of its days, by index, block by block: experts where they are the lineage's (`ours`), the
+    champion before where callers went on reading that."""
     rows: list[asyncpg.Record] = await driver.fetch(
         _PIECES,
         issuance.job_id,
-        ahead - 1,
+        ahead,
         blocks.expert_bytes(1),
         blocks.answer_bytes(1),
         ours,

@@ -231,6 +231,7 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
     if made.forecaster is None:
         detail = f"Nothing new to learn from; {len(made.scores)} days were scored."
         return {"type": "scored", "detail": detail, "scores": made.scores, "drifts": made.drifts}
+    assert made.fingerprint is not None
     line, data = made.reading.line, made.reading.data
     weights, description = serialise(made.forecaster)
     job_id = UUID(task["job_id"])
@@ -243,7 +244,7 @@ def _updated(task: dict[str, Any], made: Updated) -> dict[str, Any]:
         context_length=made.forecaster.context_length,
         # A day that was learned may have been taken back since: it is not learned from anew, but as one that was corrected.
         trained_on=TrainedOn(
-            max(made.reading.newest, line.learned_until), data.rows, data.panel.series, data.panel.fingerprint()
+            max(made.reading.newest, line.learned_until), data.rows, data.panel.series, made.fingerprint
         ),
         config=made.forecaster.describe(),
         metrics=made.metrics,

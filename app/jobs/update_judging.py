@@ -88,7 +88,7 @@ def judged(
 
 def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> Forecasts:
     """Put what is said into the database under the job's id, part by part as it comes; the forecasts of all together."""
-    job_id, ids, parts = UUID(errand.task["job_id"]), reading.data.series_ids, []
+    job_id, ids = UUID(errand.task["job_id"]), reading.data.series_ids
 
     async def begin(database: Database) -> None:
         async with database.transaction() as connection:
@@ -99,14 +99,17 @@ def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) ->
             await stage(connection, job_id, rows)
 
     errand.run(begin)
+    forecasts: Forecasts | None = None
     first = 0
     for part in said:
-        parts.append(part.forecasts)
+        forecasts = forecasts or part.forecasts.room(len(ids))
+        forecasts.put(first, part.forecasts)
         end = first + len(part.frozen.mean_SH)
         answers = Answers(part.experts, part.experts.forecast, None, part.frozen)
         errand.run(partial(put, rows=list(blocks_of(answers, ids[first:end]))))
         first = end
-    return Forecasts.joined(parts)
+    assert forecasts is not None
+    return forecasts
 
 
 def _stage_champion(errand: Errand, reading: UpdateReading, champion: Forecast) -> None:

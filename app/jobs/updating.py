@@ -45,6 +45,8 @@ class Updated:
     scores: dict[str, list[dict[str, Any]]]
     drifts: list[dict[str, Any]]
     """The drifts that the scored days brought to light."""
+    fingerprint: str | None = None
+    """Of the sales; None where there is no version to name them for."""
     findings: Findings | None = None
     """What cleaning found, where networks learned on; None: they learned from what their parent's had."""
     live_broken: str | None = None
@@ -125,9 +127,10 @@ def _learned(errand: Errand, sides: Sides, many: Hands, *, tunes: bool) -> _Lear
 
 def _judged(errand: Errand, sides: Sides, learned: _Learned, answering: Answering, many: Hands) -> Updated:
     scores, drifts = learned.days.rows, learned.drift.as_dicts()
+    fingerprint = many.beside.give(sides.reading.data.panel.fingerprint)
     told = judged(errand, sides, learned.candidate, answering, scores=scores, many=many)
     made = Updated(sides.reading, learned.candidate, told.metrics, told.verdict, told.issuance, scores, drifts)
-    return replace(made, live_broken=told.live_broken)
+    return replace(made, fingerprint=fingerprint.result(), live_broken=told.live_broken)
 
 
 async def _stage_states(database: Database, *, job_id: UUID, states: States, sides: Sides) -> None:

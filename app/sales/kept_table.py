@@ -8,7 +8,6 @@ Shapes: S series, T days.
 """
 
 import hashlib
-import io
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,16 +15,20 @@ from typing import Any
 
 import asyncpg
 import numpy as np
+import orjson
 import structlog
 from numpy.typing import NDArray
 
 from app.database.copy import copy_out, int_array
 from app.sales.table import COLUMNS, KINDS, LONGEST_GAP_DAYS, VALUES, Ids, Table, table_of
+from models.days import side_by_side
 
 log = structlog.get_logger()
 
-_FORMAT = 1
+_FORMAT = b"sales 2:"
 _DIGEST = hashlib.sha256().digest_size
+_ALIGNED = 32
+"""Arrays begin at multiples of so many bytes, as the content does."""
 _EPOCH = date(1970, 1, 1).toordinal()
 Span = tuple[date, date]
 """First and last day."""
@@ -49,35 +52,37 @@ class Kept:
 def load(file: Path) -> Kept | None:
     """What a file holds; None where there is none, or it is damaged."""
     try:
-        whole = file.read_bytes()
+        whole = np.fromfile(file, np.uint8)  # once into memory: the arrays are parts of it
     except FileNotFoundError:
         return None
     except OSError as error:
         log.warning("kept_sales_not_read", file=str(file), reason=str(error))
         return None
-    digest, content = whole[:_DIGEST], memoryview(whole)[_DIGEST:]
-    if hashlib.sha256(content).digest() != digest:
+    content = whole[_DIGEST:]
+    if hashlib.sha256(content.data).digest() != whole[:_DIGEST].tobytes():
         log.warning("kept_sales_damaged", file=str(file))
         return None
-    with np.load(io.BytesIO(content)) as found:
-        if int(found["format"]) != _FORMAT:
-            return None
-        shape = tuple(found["shape"].tolist())
-        here_ST = np.unpackbits(found["here"], count=shape[0] * shape[1]).astype(np.bool_).reshape(shape)
-        columns = {name: found[name] for name in COLUMNS if name in found}
-        table = Table(found["ids"], int(found["first"]), here_ST, columns)
-        return Kept(table, found["revisions"], found["post_ids"], found["post_times"])
+    if content[: len(_FORMAT)].tobytes() != _FORMAT:
+        return None
+    found = _arrays(content)
+    first, series, days = found["table"].tolist()
+    here_ST = np.unpackbits(found["here"], count=series * days).astype(np.bool_).reshape(series, days)
+    columns = {name: found[name].reshape(series, days) for name in COLUMNS if name in found}
+    table = Table(found["ids"], first, here_ST, columns)
+    return Kept(table, found["revisions"], found["post_ids"], found["post_times"])
 
 
 def save(file: Path, kept: Kept) -> None:
     """Write it whole or not at all; a disk that is full costs the next update some seconds."""
     unfinished = file.with_suffix(".part")
-    content = _content(kept)
+    pieces = _pieces(kept)
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as out:
-            out.write(hashlib.sha256(content).digest())
-            out.write(content)
+            out.writelines([digest.digest(), *pieces])
         unfinished.replace(file)
     except OSError as error:
         log.warning("sales_not_kept", file=str(file), reason=str(error))
@@ -85,21 +90,38 @@ def save(file: Path, kept: Kept) -> None:
             unfinished.unlink()
 
 
-def _content(kept: Kept) -> memoryview:
+def _pieces(kept: Kept) -> list[Any]:
+    """The content, as what is to be written in turn: the format, a line that names the arrays, and these, none of them copied."""
     table = kept.table
-    arrays: dict[str, Any] = {
-        "format": _FORMAT,
+    arrays: dict[str, NDArray[Any]] = {
         "ids": table.ids_S,
-        "shape": np.array(table.here_ST.shape),
-        "first": table.first,
+        "table": np.array([table.first, *table.here_ST.shape], np.int64),
         "here": np.packbits(table.here_ST),
         "revisions": kept.revisions_S,
         "post_ids": kept.post_ids,
         "post_times": kept.post_times,
+        **table.columns,
     }
-    out = io.BytesIO()
-    np.savez(out, **(arrays | table.columns))
-    return out.getbuffer()
+    header = orjson.dumps([[name, values.dtype.str, values.size] for name, values in arrays.items()]) + b"\n"
+    start = len(_FORMAT) + len(header)
+    pieces: list[Any] = [_FORMAT, header]
+    for values in arrays.values():
+        pieces += [bytes(-start % _ALIGNED), np.ascontiguousarray(values).reshape(-1).view(np.uint8)]
+        start += -start % _ALIGNED + values.nbytes
+    return pieces
+
+
+def _arrays(content: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """The arrays of a content, as parts of it."""
+    head = content[: 2**12].tobytes()
+    start = head.index(b"\n") + 1
+    arrays = {}
+    for name, kind, size in orjson.loads(head[len(_FORMAT) : start]):
+        start += -start % _ALIGNED
+        end = start + size * np.dtype(kind).itemsize
+        arrays[name] = content[start:end].view(kind)
+        start = end
+    return arrays
 
 
 async def newest_posts(driver: asyncpg.Connection) -> tuple[Ids, Ids]:
@@ -199,20 +221,22 @@ def _joined(table: Table, read: Table | None, spans: dict[int, Span]) -> Table |
     here_ST = np.zeros((len(ids_S), days), np.bool_)
     names = [name for name in COLUMNS if name in table.columns or (read is not None and name in read.columns)]
     columns = {name: np.full(here_ST.shape, np.nan, np.float32) for name in names}
-    old = table.span(first, days)
-    _put(here_ST, columns, old, np.searchsorted(ids_S, old.ids_S))
+    old = slice(table.first - first, table.first - first + table.days)
+    rows_S = side_by_side(np.searchsorted(ids_S, table.ids_S))
+    here_ST[rows_S, old] = table.here_ST
+    for name, values_ST in table.columns.items():
+        columns[name][rows_S, old] = values_ST
     for span, rows in _rows_by_span(spans, ids_S).items():
         days_read = slice(*(max(day - _EPOCH - first, 0) for day in (span[0].toordinal(), span[1].toordinal() + 1)))
         here_ST[rows, days_read] = False
         for values_ST in columns.values():
             values_ST[rows, days_read] = np.nan
     if read is not None:
-        new = read.span(first, days)
-        rows_S = np.searchsorted(ids_S, new.ids_S)
-        at = np.nonzero(new.here_ST)
-        here_ST[rows_S[at[0]], at[1]] = True
-        for name, values_ST in new.columns.items():
-            columns[name][rows_S[at[0]], at[1]] = values_ST[at]
+        at = np.nonzero(read.here_ST)
+        rows_N, days_N = np.searchsorted(ids_S, read.ids_S)[at[0]], at[1] + read.first - first
+        here_ST[rows_N, days_N] = True
+        for name, values_ST in read.columns.items():
+            columns[name][rows_N, days_N] = values_ST[at]
     return Table(ids_S, first, here_ST, columns).with_rows()
 
 
@@ -226,9 +250,3 @@ def _rows_by_span(spans: dict[int, Span], ids_S: Ids) -> dict[Span, list[int]]:
         if is_known:
             rows.setdefault(span, []).append(row)
     return rows
-
-
-def _put(here_ST: Any, columns: dict[str, Any], table: Table, rows_S: Ids) -> None:
-    here_ST[rows_S] = table.here_ST
-    for name, values_ST in table.columns.items():
-        columns[name][rows_S] = values_ST

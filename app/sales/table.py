@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from app.database.copy import Kind
 from app.sales.covariates import Floats, single
+from models.days import side_by_side
 
 COLUMNS = ("quantity", "price", "promo", "in_stock")
 VALUES = ", ".join(f"coalesce(s.{name}, 'NaN')" for name in COLUMNS)
@@ -42,14 +43,15 @@ class Table:
         return counts
 
     def span(self, first: int, days: int) -> "Table":
-        """The table of these days; those that it does not hold have no rows."""
-        if (first, days) == (self.first, self.days):
-            return self
+        """The table of these days; those that it does not hold have no rows. Where it holds all of them, it is a part of the
+        same arrays."""
         series, shift = len(self.ids_S), first - self.first
         inside = slice(max(shift, 0), max(min(shift + days, self.days), 0))
         to = slice(inside.start - shift, inside.start - shift + max(inside.stop - inside.start, 0))
 
         def cut(values_ST: NDArray[Any], nothing: Any) -> NDArray[Any]:
+            if inside.stop - inside.start == days:
+                return values_ST[:, inside]
             out_ST = np.full((series, days), nothing, values_ST.dtype)
             out_ST[:, to] = values_ST[:, inside]
             return out_ST
@@ -58,9 +60,10 @@ class Table:
         return Table(self.ids_S, first, cut(self.here_ST, False), columns)
 
     def of(self, rows_S: Ids) -> "Table":
-        """Some of its series."""
-        columns = {name: values_ST[rows_S] for name, values_ST in self.columns.items()}
-        return Table(self.ids_S[rows_S], self.first, self.here_ST[rows_S], columns)
+        """Some of its series; a part of the same arrays where they stand side by side."""
+        rows = side_by_side(rows_S)
+        columns = {name: values_ST[rows] for name, values_ST in self.columns.items()}
+        return Table(self.ids_S[rows], self.first, self.here_ST[rows], columns)
 
     def with_rows(self) -> "Table | None":
         """Without series, days at both ends and covariates that no row tells of; None where nothing is left."""

@@ -6,6 +6,7 @@ kept is the service's matter. What comes of it is judged by the gate (gate.py).
 Shapes: S series, H horizon, Q quantile levels, T days.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,17 +55,24 @@ class Forecasts:
     champion: Forecast
     frozen: Forecast
 
-    @classmethod
-    def joined(cls, parts: "Sequence[Forecasts]") -> "Forecasts":
-        """Of the series of several, one after the other."""
-        sides = ("candidate", "champion", "frozen")
-        return cls(*(Forecast.joined([getattr(part, side) for part in parts]) for side in sides))
+    def room(self, series: int) -> "Forecasts":
+        """Of the same kind for so many series, to be filled by `put`."""
+        return Forecasts(*(one.room(series) for one in self.sides))
+
+    def put(self, first: int, part: "Forecasts") -> None:
+        """Take over what is forecast for some series, from the row `first` on."""
+        for own, said in zip(self.sides, part.sides, strict=True):
+            own.put(first, said)
+
+    @property
+    def sides(self) -> tuple[Forecast, Forecast, Forecast]:
+        return self.candidate, self.champion, self.frozen
 
     def rows(self, row_S: NDArray[np.int64]) -> "Forecasts":
         """Of some of the series; the same one where these are all of them."""
         if len(row_S) == len(self.frozen.mean_SH):
             return self
-        return Forecasts(*(one.rows(row_S) for one in (self.candidate, self.champion, self.frozen)))
+        return Forecasts(*(one.rows(row_S) for one in self.sides))
 
 
 @dataclass(frozen=True)
@@ -151,12 +159,13 @@ class Answering:
             experts = asked(head, some, cutoff, odds=odds_D, frozen=True, batch_size=BATCH)
             return experts, predict(knowing, some, cutoff, batch_size=BATCH) if alone else None
 
-        self._parts = [many.give(part, rows) for rows in parts]
+        self._parts = deque(many.give(part, rows) for rows in parts)
 
     def by_state(self, candidate: Forecaster) -> Iterator[Answered]:
-        """What is answered for each part, in their order, as soon as its networks have spoken."""
-        for rows, part in zip(self._rows, self._parts, strict=True):
-            experts, champion = part.result()
+        """What is answered for each part, in their order, as soon as its networks have spoken. Only once: what they said is let
+        go with its part."""
+        for rows in self._rows:
+            experts, champion = self._parts.popleft().result()
             some = self._panel.rows(rows)
             ours, before = (
                 None if state is None else by_state(candidate, experts, state.of(some.keys), batch_size=BATCH)

@@ -14,4 +14,16 @@ def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: 
         answering = Answering(
             candidate, champion, panel, cutoff, in_parts(panel.series), levels=levels, common=common, many=many
         )
-        return Forecasts.joined([part.forecasts for part in answering.by_state(candidate)])
+        return together(answering, candidate, panel)
+
+
+def together(answering: Answering, candidate: Forecaster, panel: Panel) -> Forecasts:
+    """Its parts as one."""
+    said: Forecasts | None = None
+    first = 0
+    for part in answering.by_state(candidate):
+        said = said or part.forecasts.room(panel.series)
+        said.put(first, part.forecasts)
+        first += len(part.frozen.mean_SH)
+    assert said is not None and first == panel.series
+    return said

@@ -14,10 +14,10 @@ from models.online.finetuning import UpdateConfig
 from models.online.gate import Limits
 from models.online.shifts import SPANS
 from models.online.stream import Speeds, Stream, matured
-from models.online.updating import Answering, Forecasts, advanced, checks_now, fine_tuning_due, learned_on, replayed
+from models.online.updating import Answering, advanced, checks_now, fine_tuning_due, learned_on, replayed
 from models.parallel import hands, in_parts
 from models.training import train
-from tests.models.answering import answered
+from tests.models.answering import answered, together
 from tests.models.panels import make_panel, small
 
 PANEL = make_panel(days=190)
@@ -92,7 +92,7 @@ def test_a_champion_that_has_not_heard_of_common_shifts_is_judged_as_if_it_had(h
         answering = Answering(
             candidate, head, PANEL, NEWEST, in_parts(PANEL.series), levels=True, common=common, many=many
         )
-        said = Forecasts.joined([part.forecasts for part in answering.by_state(candidate)])
+        said = together(answering, candidate, PANEL)
         assert not answering.as_read
         same(said.candidate, predict(candidate, PANEL, NEWEST))
         same(said.champion, predict(knowing, PANEL, NEWEST))
