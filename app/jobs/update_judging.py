@@ -69,7 +69,7 @@ def judged(
     told = verdict(checks, days=record.days)
     plain = {
         "accepted": told.accepted,
-        "sentence": told.sentence + sides.passed_by,
+        "sentence": told.sentence + sides.passed_by + _shifted(candidate),
         "checks": [check.as_dict() for check in told.checks],
         "days": told.days,
     }
@@ -84,6 +84,15 @@ def judged(
         _stage_champion(errand, reading, said.champion)
     issuance = {"cutoff": str(reading.newest), "horizon": said.frozen.mean_SH.shape[1]}
     return Judged(metrics, plain, issuance, broken)
+
+
+def _shifted(candidate: Forecaster) -> str:
+    """A sentence about what most forecasts may have moved by, where many series shifted at once."""
+    common = None if candidate.tracking is None else candidate.tracking.common
+    if common is None:
+        return ""
+    first, last = common.began
+    return f" Many series shifted at once between {first} and {last}: that others did as well is believed more readily."
 
 
 def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> Forecasts:

@@ -23,7 +23,8 @@ from models.segments import buckets
 Doubles = NDArray[np.float64]
 SUMS = ("sales", "pinball", "scaled", "scaled_days", "absolute", "scaled_absolute", "mean", "days", "below_low", "to_low",
         "below_high", "to_high")  # fmt: skip
-COSTS = ("moved", "level", "update_seconds", "training_seconds")
+SECONDS = ("update_seconds", "training_seconds")
+COSTS = ("moved", "level", *SECONDS)
 """Of each cutoff: how far means of a day moved since the cutoff before, of how much; processor seconds."""
 LOW, HIGH = SCORED_LEVELS.index(0.1), SCORED_LEVELS.index(0.9)
 
@@ -101,11 +102,12 @@ class Losses:
         return self.cost("moved") / max(self.cost("level"), 1e-9)
 
     def last(self, cutoffs: int) -> "Losses":
-        """The same of the last so many cutoffs only."""
-        return Losses(
-            {name: values[-cutoffs:] for name, values in self.sums.items()},
-            {name: values[-cutoffs:] for name, values in self.costs.items()},
-        )
+        """The same of the last so many cutoffs only. Work that was done at the first of them is not counted: a policy that begins
+        there has done as much before."""
+        costs = {name: values[-cutoffs:].copy() for name, values in self.costs.items()}
+        for name in SECONDS:
+            costs[name][0] = 0.0
+        return Losses({name: values[-cutoffs:] for name, values in self.sums.items()}, costs)
 
     def save(self, file: Path) -> None:
         """Write it whole or not at all."""

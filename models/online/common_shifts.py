@@ -41,6 +41,12 @@ class CommonShifts:
     day: np.datetime64
     odds: tuple[float, ...]
 
+    @property
+    def began(self) -> tuple[np.datetime64, np.datetime64]:
+        """The first and the last of the days on one of which most of them began."""
+        at = int(np.argmax(self.odds))
+        return self.day - np.timedelta64(SPANS[at] - 1, "D"), self.day - np.timedelta64(SPANS[at - 1] if at else 0, "D")
+
     def odds_at(self, day_S: NDArray[np.datetime64]) -> Doubles:
         """The same for spans that end with other days, (S, D): what began then began longer before a later day, so what is said
         of a span beyond the prior odds is shared out among those that its days have come into. Nothing is known of what began

@@ -41,6 +41,13 @@ def test_where_half_of_all_shifted_the_day_is_found() -> None:
     assert odds[14] > 4 * PRIOR_SHIFT
     assert {odds[4], odds[28]} == {PRIOR_SHIFT}  # no day is less probable than before
     assert common.day == panel_of().start + np.timedelta64(CUTOFF, "D")
+    assert common.began == (common.day - np.timedelta64(13, "D"), common.day - np.timedelta64(12, "D"))
+
+
+def test_one_that_began_lately_may_be_of_today() -> None:
+    common = common_shifts(panel_of(days=3, factor=3), CUTOFF)
+    assert common is not None
+    assert common.began == (common.day - np.timedelta64(3, "D"), common.day)
 
 
 @pytest.mark.parametrize("shifted", [0.0, 0.04])
