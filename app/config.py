@@ -101,9 +101,26 @@ class Settings(BaseSettings):
     gate_moved_percent: float = Field(
         15.0, description="Percent of their level that forecasts may move from the champion's by one update."
     )
-    gate_near_days: int = Field(56, ge=14, description="Target days that decide the live loss of 1 to 7 days ahead.")
+    gate_older_percent: float = Field(
+        3.0, description="Percent that its WQL may be above the champion's on cutoffs of two months ago."
+    )
+    gate_weights_percent: float = Field(
+        12.0, gt=0, description="Percent of their length that the lineage's weights may move by in a week."
+    )
+    gate_times_maximum: float = Field(
+        3.0, gt=1, description="Times the most that a series sold in a year that neither sales nor forecasts exceed."
+    )
+    gate_shocked_percent: float = Field(
+        6.0, description="Percent of the series whose newest days may exceed that all the same."
+    )
+    gate_above_maximum_share: float = Field(
+        0.001, ge=0, le=1, description="Share of the series whose forecasts may exceed it."
+    )
+    gate_near_days: int = Field(
+        56, ge=14, le=182, description="Target days that decide the live loss of 1 to 7 days ahead."
+    )
     gate_far_days: int = Field(
-        112, ge=28, description="Target days that decide the live loss of 8 and more days ahead."
+        112, ge=28, le=182, description="Target days that decide the live loss of 8 and more days ahead."
     )
     rollback_percent: float = Field(
         1.0,
@@ -187,7 +204,7 @@ class Settings(BaseSettings):
     @property
     def kept_sales_file(self) -> Path:
         """The copy of recent sales that spares daily updates to read them all."""
-        return self.home.absolute() / "kept" / "sales.npz"
+        return self.home.absolute() / "kept" / "sales.bin"
 
     @property
     def drift_rule(self) -> dict[str, Any]:

@@ -475,7 +475,9 @@ scores = Table(
         nullable=False,
         comment="of all series of the segment, in the order of models/online/scoring",
     ),
-    CheckConstraint("source IN ('live', 'lineage', 'frozen', 'seasonal_naive')", name="source"),
+    CheckConstraint(
+        "source IN ('live', 'frozen', 'seasonal_naive', 'lineage', 'lineage_frozen', 'lineage_live')", name="source"
+    ),
 )
 
 series_scores = Table(

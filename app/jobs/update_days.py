@@ -21,7 +21,7 @@ from app.jobs.task import Errand
 from app.jobs.update_reading import UpdateReading, row_index
 from models.days import Index, take_days
 from models.forecaster import Forecaster
-from models.online.scoring import naive_of_day, sums_of_day
+from models.online.scoring import SUMS, naive_of_day, sums_of_day
 from models.online.stream import scales
 from models.online.tracking import Matured
 from models.panel import Floats, Panel
@@ -31,7 +31,11 @@ from models.training_config import LEVELS
 from models.validation import in_stock
 from models.windows import MEMORY
 
-LINEAGE = "lineage"
+PAIRED = ("lineage", "lineage_frozen", "lineage_live")
+"""Of all series together: what the lineage said, and what networks as trained and callers' forecasts had said beside it."""
+Said = tuple[Floats, Floats]
+"""Mean (S, J) and scored quantiles (S, J, Q) of a day."""
+Mask = NDArray[np.bool_]
 
 
 class DaysThatCame:
@@ -104,26 +108,44 @@ class DaysThatCame:
 
 
 def _sums(said: SaidOfDay, panel: Panel, index: int, scale_S: Floats, rows: Index) -> tuple[Floats, NDArray[np.int64]]:
-    """A day of some series beside what was said of it, (S, C, K, X): by SOURCES, then by the lineage; and their segments, (S,).
+    """A day of some series beside what was said of it, (S, C, K, X): by SOURCES, then PAIRED; and their segments, (S,).
 
     The seasonal naive is scored on the days and series of which callers read something.
     """
     y_S = panel.quantity_ST[rows, index]
-    live_SJW = said.live_SJW[rows]
     first_S = np.full(len(rows), index - MEMORY, np.int64)
     memory_SM = take_days(panel.quantity_ST, rows, first_S, MEMORY)
     mean_SJ, quantiles_SJQ = naive_of_day(memory_SM, said.horizon)
-    mean_SJ = np.where(np.isfinite(live_SJW[..., 0]), mean_SJ, np.float32(np.nan))
-    answers = [(one[..., 0], one[..., 1:]) for one in (live_SJW, said.frozen_SJW[rows], said.lineage_SJW[rows])]
-    pairs = [*answers[:2], (mean_SJ, quantiles_SJQ), answers[2]]
-    sums_SCKX = np.stack([sums_of_day(y_S, mean, quantiles, scale_S) for mean, quantiles in pairs], axis=1)
-    return sums_SCKX, segments_of(memory_SM)
+    live, frozen, lineage = (
+        (one[rows][..., 0], one[rows][..., 1:]) for one in (said.live_SJW, said.frozen_SJW, said.lineage_SJW)
+    )
+    naive = (np.where(np.isfinite(live[0]), mean_SJ, np.float32(np.nan)), quantiles_SJQ)
+    sums = [sums_of_day(y_S, mean, quantiles, scale_S) for mean, quantiles in (live, frozen, naive)]
+    spoken_SJ = np.isfinite(lineage[0])
+    sums.append(_where(spoken_SJ, lineage, y_S, scale_S, None))
+    sums += [_where(spoken_SJ, answer, y_S, scale_S, of_all) for answer, of_all in ((frozen, sums[1]), (live, sums[0]))]
+    return np.stack(sums, axis=1), segments_of(memory_SM)
+
+
+def _where(spoken_SJ: Mask, answer: Said, y_S: Floats, scale_S: Floats, sums_SKX: Floats | None) -> Floats:
+    """The sums (S, K, X) of an answer where the lineage spoke as well. It speaks of the cutoffs since its line began; what came
+    before was said by others. `sums_SKX`: of the answer wherever it was given, where they are known."""
+    mean_SJ, quantiles_SJQ = answer
+    if sums_SKX is not None and not (np.isfinite(mean_SJ) & ~spoken_SJ).any():
+        return sums_SKX
+    until = int(np.flatnonzero(spoken_SJ.any(axis=0)).max(initial=-1)) + 1
+    sums_SKX = np.zeros((len(y_S), len(bucket_names(mean_SJ.shape[1])), len(SUMS)), np.float32)
+    if until:
+        paired_SJ = np.where(spoken_SJ, mean_SJ, np.float32(np.nan))[:, :until]
+        found_SKX = sums_of_day(y_S, paired_SJ, quantiles_SJQ[:, :until], scale_S)
+        sums_SKX[:, : found_SKX.shape[1]] = found_SKX
+    return sums_SKX
 
 
 def _rows(sums_SCKX: Floats, segment_S: NDArray[np.int64], stretches: list[str]) -> list[dict[str, Any]]:
     """Rows of `scores`: of all series of each segment, with something in them."""
     rows = []
-    for at, source in enumerate((*SOURCES, LINEAGE)):
+    for at, source in enumerate((*SOURCES, *PAIRED)):
         for number, segment in enumerate(SEGMENTS):
             total_KX = sums_SCKX[segment_S == number, at].sum(axis=0, dtype=np.float64)
             for stretch, total_X in zip(stretches, total_KX, strict=True):

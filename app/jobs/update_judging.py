@@ -16,6 +16,7 @@ from app.accuracy.blocks import Answers, Block, answers_of, blocks_of
 from app.accuracy.issued import stage, stage_champion, unstage
 from app.database.engine import Database
 from app.jobs.task import Errand
+from app.jobs.update_days import PAIRED
 from app.jobs.update_reading import UpdateReading
 from app.jobs.update_sides import Sides
 from app.registry.decision import decide_update
@@ -133,15 +134,15 @@ def _stage_champion(errand: Errand, reading: UpdateReading, champion: Forecast) 
 
 
 def _record(reading: UpdateReading, scored: dict[str, list[dict[str, Any]]]) -> Record:
-    """The lineage's live record, with the days that are scored now: those of which both said something."""
+    """The lineage's live record, with the days that are scored now: those of which it said something."""
     found = dict(reading.record)
     for day, rows in scored.items():
         found[date.fromisoformat(day)] = {(r["source"], r["segment"], r["stretch"]): r["sums"] for r in rows}
     stretches = bucket_names(28)
     nothing = [0.0] * len(SUMS)
-    paired: dict[str, list[Any]] = {"lineage": [], "frozen": []}
+    paired: dict[str, list[Any]] = {source: [] for source in PAIRED}
     for _, sums in sorted(found.items()):
-        if any(source == "lineage" for source, _, _ in sums):
+        if set(PAIRED) <= {source for source, _, _ in sums}:
             for source, days in paired.items():
                 days.append([[sums.get((source, n, k), nothing) for k in stretches] for n in SEGMENTS])
     shape = (-1, len(SEGMENTS), len(stretches), len(SUMS))

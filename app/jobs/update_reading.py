@@ -183,7 +183,7 @@ async def _record(driver: asyncpg.Connection, line: Line) -> dict[date, dict[tup
     rows = await driver.fetch(
         """
         SELECT s.day, s.source, s.segment, s.stretch, s.sums FROM scores s JOIN scored_days d USING (day)
-        WHERE d.job_id = ANY($1) AND s.source IN ('lineage', 'frozen')
+        WHERE d.job_id = ANY($1) AND s.source LIKE 'lineage%'
         AND s.day > (SELECT max(day) FROM scored_days) - $2::int""",
         list(line.jobs),
         RECORD_DAYS,

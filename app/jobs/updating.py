@@ -90,7 +90,7 @@ def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated
                 errand.run(
                     partial(_stage_states, job_id=UUID(task["job_id"]), states=learned.drift.states, sides=sides)
                 )
-            if not tunes and not sides.reading.came and not _changes(sides.head, learned.again):
+            if not tunes and not sides.reading.came and not _changes(task, sides.head, learned.again):
                 return _only_scored(sides, learned)
             if not tunes:
                 report(JUDGING)
@@ -160,9 +160,11 @@ def _newer_than_networks(sides: Sides) -> bool:
     return sides.newest > sides.panel.day_index((sides.head.lineage or sides.head).trained_until)
 
 
-def _changes(head: Forecaster, again: list[Matured]) -> bool:
+def _changes(task: dict[str, Any], head: Forecaster, again: list[Matured]) -> bool:
     """Whether a day that was learned has another value now, and may still be learned again."""
-    return head.tracking is not None and any(len(head.tracking.differing(day)) for day in again)
+    speeds = Speeds(**task["speeds"])
+    learns = speeds.quantiles or (speeds.weights and head.lineage is not None)
+    return learns and head.tracking is not None and any(len(head.tracking.differing(day)) for day in again)
 
 
 def _only_scored(sides: Sides, learned: _Learned) -> Updated:

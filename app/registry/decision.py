@@ -13,6 +13,8 @@ Kind = Literal["train", "update"]
 
 FORECASTERS = ("model", "champion", "parent")
 """Entries of the metrics that are networks; every other entry with a WQL is a baseline."""
+NEVER_WITHOUT = ("finite", "champion_unchanged")
+"""Checks that an update must pass whatever was asked for."""
 
 
 class Champions(NamedTuple):
@@ -62,11 +64,12 @@ def complete(verdict: Mapping[str, Any], champions: Champions) -> dict[str, Any]
 
 
 def decide_update(promote: Promote, verdict: Mapping[str, Any]) -> Decision:
-    """Promote an update, or keep it as challenger, by the gate's verdict. One whose forecasts are no numbers never gets in."""
+    """Promote an update, or keep it as challenger, by the gate's verdict. One whose forecasts are no numbers never gets in, nor
+    one of a champion that has left."""
     if promote == "never":
         return _kept("the request said never to promote")
-    finite = all(check["passed"] for check in verdict["checks"] if check["name"] == "finite")
-    if promote == "always" and finite:
+    may = all(check["passed"] for check in verdict["checks"] if check["name"] in NEVER_WITHOUT)
+    if promote == "always" and may:
         return Decision(True, f"Promoted because the request said always. The gate: {verdict['sentence']}")
     if verdict["accepted"]:
         return Decision(True, f"Promoted. {verdict['sentence']}")

@@ -2,8 +2,9 @@
 
 Three kinds of evidence. What the update would say now, beside what the champion says: hard checks, which catch what is broken at
 once. A replay of recent cutoffs by the very state that would be published: it can only refuse, since it may have learned from
-those days. And the live record: what the lineage had said of each day before it came in, beside what the networks as trained had
-said of it, paired by target day; only of such a day an update cannot have known. A check that has too few days is undecided.
+those days. And the live record: what the lineage had said of each day before it came in, beside what the networks as trained, and
+callers' forecasts, had said of it at the same cutoffs; only of such a day an update cannot have known. A check that has too few
+days is undecided.
 
 Losses are compared in percent, all series together, with the interval of a circular block bootstrap over target days.
 
@@ -76,10 +77,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Record:
-    """The live record, paired: sums (T, N, K, X) of the lineage and of the networks as trained, of the same target days."""
+    """The live record, paired: sums (T, N, K, X) of the lineage, of the networks as trained and of what callers read, of the same
+    target days, series and cutoffs."""
 
     lineage_TNKX: Doubles
     frozen_TNKX: Doubles
+    live_TNKX: Doubles
 
     @property
     def days(self) -> int:
@@ -122,8 +125,15 @@ def replay_checks(metrics: Mapping[str, Any], limits: Limits) -> list[Check]:
     cutoffs = len(metrics["windows"])
     if not cutoffs or None in (own["wql"], other["wql"], own["bias"], other["bias"]) or not other["wql"]:
         unknown = own["wql"] is None and other["wql"] is not None
-        why = "Its loss is no number." if unknown else "No recent cutoff has days that came in."
-        return [Check("replay_loss", None, limits.replay_percent, False if unknown else None, why)]
+        why = (
+            "Its loss is no number."
+            if unknown
+            else f"{cutoffs} recent cutoffs have sales after them, of 1 that it needs."
+        )
+        return [
+            Check("replay_loss", None, limits.replay_percent, False if unknown else None, why),
+            Check("replay_bias", None, limits.bias_points, None, why),
+        ]
     percent = 100 * (own["wql"] / other["wql"] - 1)
     return [
         _check(
@@ -134,21 +144,23 @@ def replay_checks(metrics: Mapping[str, Any], limits: Limits) -> list[Check]:
 
 
 def record_checks(record: Record, limits: Limits) -> list[Check]:
-    """The live record: loss near and far, by segment, bias and coverage, each once there are days enough."""
+    """The live record: loss near and far, and beside what callers read; by segment, bias and coverage. Each once there are days
+    enough."""
     lineage, frozen = record.lineage_TNKX, record.frozen_TNKX
-    near = _loss_check("loss_days_1-7", lineage[:, :, :1], frozen[:, :, :1], limits, days=limits.near_days, block=14)
-    far = _loss_check("loss_days_8-28", lineage[:, :, 1:], frozen[:, :, 1:], limits, days=limits.far_days, block=28)
+    losses = [
+        _loss_check("loss_days_1-7", lineage[:, :, :1], frozen[:, :, :1], limits, days=limits.near_days, block=14),
+        _loss_check("loss_days_8-28", lineage[:, :, 1:], frozen[:, :, 1:], limits, days=limits.far_days, block=28),
+        _loss_check("loss_beside_live", lineage, record.live_TNKX, limits, days=limits.far_days, block=28),
+    ]
     if record.days < limits.near_days:
         lacking = _lacking(record.days, limits.near_days)
-        rest = [Check(name, None, None, None, lacking) for name in ("segments", "bias", "coverage")]
-        return [near, far, *rest]
+        return losses + [Check(name, None, None, None, lacking) for name in ("segments", "bias", "coverage")]
     own_X, other_X = lineage.sum(axis=(0, 1, 2)), frozen.sum(axis=(0, 1, 2))
     bias = 100 * (own_X[MEAN] - other_X[MEAN]) / max(other_X[SALES], 1e-9)
     levels = (SCORED_LEVELS[0], SCORED_LEVELS[-1])
     worse = max(100 * (missed(own_X, level) - missed(other_X, level)) for level in levels)
     return [
-        near,
-        far,
+        *losses,
         _segments_check(lineage.sum(axis=(0, 2)), frozen.sum(axis=(0, 2)), limits),
         _check("bias", bias, limits.bias_points, f"Bias over {record.days} days less the frozen champion's", both=True),
         _check(
@@ -162,9 +174,8 @@ def verdict(checks: Iterable[Check], *, days: int) -> Verdict:
     found = list(checks)
     failed = [check for check in found if check.passed is False]
     open_ = [check.name for check in found if check.passed is None]
-    waiting = (
-        f" Undecided: {', '.join(open_)}; until they are decided the replay of recent cutoffs decides." if open_ else ""
-    )
+    decides = "" if "replay_loss" in open_ else "; until they are decided the replay of recent cutoffs decides"
+    waiting = f" Undecided: {', '.join(open_)}{decides}." if open_ else ""
     if failed:
         why = "; ".join(f"{check.name}: {check.detail}" for check in failed)
         return Verdict(False, f"Refused. {why}{waiting}", found, days)
@@ -214,9 +225,8 @@ def _loss_check(name: str, lineage: Doubles, frozen: Doubles, limits: Limits, *,
         return Check(name, None, limits.loss_percent, None, _lacking(len(own_T), days))
     percent = 100 * (own_T.sum() / other_T.sum() - 1)
     low, high = interval(own_T, other_T, block=block)
-    detail = (
-        f"Loss {percent:+.2f} % against the networks as trained over {len(own_T)} days ({low:+.2f} to {high:+.2f} %)."
-    )
+    other = "what callers read" if name == "loss_beside_live" else "the networks as trained"
+    detail = f"Loss {percent:+.2f} % against {other} over {len(own_T)} days ({low:+.2f} to {high:+.2f} %)."
     return Check(name, float(percent), limits.loss_percent, not (percent > limits.loss_percent and low > 0), detail)
 
 

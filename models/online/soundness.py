@@ -78,9 +78,11 @@ def days_check(panel: Panel, newest: int, limits: Limits) -> Check:
     before_SM = take_days(panel.quantity_ST, np.arange(panel.series), first_S, MEMORY)
     new_SD = take_days(panel.quantity_ST, np.arange(panel.series), first_S + MEMORY, DAYS_LOOKED_AT)
     most_S, top_S = np.fmax.reduce(before_SM, axis=1), np.fmax.reduce(new_SD, axis=1)
-    known_S = (most_S > 0) & (np.isfinite(before_SM).sum(axis=1) >= FEWEST_DAYS)
+    days_S = np.isfinite(before_SM).sum(axis=1)
+    known_S = (most_S > 0) & (days_S >= FEWEST_DAYS)
     if not known_S.any():
-        return Check("days_plausible", None, limits.shocked_percent, None, "No series has days enough to tell.")
+        lacking = f"{days_S.max(initial=0)} of {FEWEST_DAYS} days before them that a series needs."
+        return Check("days_plausible", None, limits.shocked_percent, None, lacking)
     floor = 0.1 * float(np.median(most_S[known_S]))
     beyond_S: NDArray[np.bool_] = top_S[known_S] > limits.times_maximum * np.maximum(most_S[known_S], floor)
     percent = 100 * float(beyond_S.mean())

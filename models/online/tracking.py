@@ -152,23 +152,28 @@ def learned(tracking: Tracking, came: Matured, *, weights: bool = True, quantile
     )
 
 
-def corrected(tracking: Tracking, came: Matured) -> Tracking:
-    """The state after a day that was learned before has got another value, `came.y_S`: shifts move by what the true value says
-    differently, faded by the days since. Series whose value is the one learned, or that were corrected already, stay."""
+def corrected(tracking: Tracking, came: Matured, *, weights: bool = True, quantiles: bool = True) -> Tracking:
+    """The state after a day that was learned before has got another value, `came.y_S`: weights and shifts move by what the true
+    value says differently, faded by the days since. Series whose value is the one learned, or were corrected before, stay."""
     age = int((tracking.until - came.day).astype(np.int64))
     again = tracking.differing(came)
-    if not again.size:
+    if not again.size or not (weights or quantiles):
         return tracking
     at = REMEMBERED_DAYS - 1 - age
-    before_S = tracking.learned_SD[:, at]
+    learnt = replace(came, y_S=tracking.learned_SD[:, at])
     mixed_SJQ = mixed(came.trained_SJQ, came.lineage_SJQ, tracking.lean_SG, _stretch_of(came.trained_SJQ.shape[1]))
-    true, learnt = (_misses(tracking.shift_SGQ, came, mixed_SJQ, y_S) for y_S in (came.y_S, before_S))
-    moved_SGQ = np.float32(0.5 ** (age / HALF_LIFE)) * RATE_G[:, None] * (true - learnt)
-    shift_SGQ = tracking.shift_SGQ.copy()
-    shift_SGQ[again] = _clamped(shift_SGQ[again] + moved_SGQ[again])
+    lean_SG, shift_SGQ = tracking.lean_SG.copy(), tracking.shift_SGQ.copy()
+    if weights and came.lineage_SJQ is not None:
+        true_SG, before_SG = (_weight_gradient(day, mixed_SJQ) for day in (came, learnt))
+        faded = np.float32(0.5 ** (age / WEIGHT_HALF_LIFE))
+        lean_SG[again] -= faded * WEIGHT_RATE * (true_SG - before_SG)[again]
+    if quantiles:
+        true_SGQ, before_SGQ = (_misses(tracking.shift_SGQ, came, mixed_SJQ, day.y_S) for day in (came, learnt))
+        moved_SGQ = np.float32(0.5 ** (age / HALF_LIFE)) * RATE_G[:, None] * (true_SGQ - before_SGQ)
+        shift_SGQ[again] = _clamped(shift_SGQ[again] + moved_SGQ[again])
     learned_SD, again_SD = tracking.learned_SD.copy(), tracking.again_SD.copy()
     learned_SD[again, at], again_SD[again, at] = came.y_S[again], True
-    return replace(tracking, shift_SGQ=shift_SGQ, learned_SD=learned_SD, again_SD=again_SD)
+    return replace(tracking, lean_SG=lean_SG, shift_SGQ=shift_SGQ, learned_SD=learned_SD, again_SD=again_SD)
 
 
 def mixed(trained_SHQ: Floats, lineage_SHQ: Floats | None, lean_SG: Floats, stretch_H: NDArray[np.int64]) -> Floats:

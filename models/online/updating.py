@@ -102,9 +102,8 @@ def advanced(
     forecaster = tracked(head, panel, speeds=speeds)
     state = forecaster.tracking
     assert state is not None
-    if speeds.quantiles:
-        for day in again:
-            state = corrected(state, day)
+    for day in again:
+        state = corrected(state, day, weights=speeds.weights, quantiles=speeds.quantiles)
     for day in came:
         state = learned(state, day, weights=speeds.weights, quantiles=speeds.quantiles)
     return replace(forecaster, tracking=replace(state, levels=speeds.levels, common=common if speeds.levels else None))
@@ -217,7 +216,8 @@ def older_check(candidate: Forecaster, champion: Forecaster, panel: Panel, newes
     first = newest - OLDER_DAYS
     cutoffs = [first - 7 * week for week in range(REPLAY_WEEKS - 1, -1, -1) if first - 7 * week >= FEWEST_SEEN_DAYS]
     if not cutoffs:
-        return Check("older_loss", None, limits.older_percent, None, "No cutoff lies eight weeks back.")
+        needed = OLDER_DAYS + FEWEST_SEEN_DAYS + 1
+        return Check("older_loss", None, limits.older_percent, None, f"{newest + 1} of {needed} days that it needs.")
     seen, horizon = _picked(panel, newest), candidate.horizon
     sides = _both(candidate, champion, seen, cutoffs)
     own, other = (evaluate(side, seen, cutoffs, horizon=horizon)["wql"] for side in sides)

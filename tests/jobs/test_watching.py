@@ -120,7 +120,7 @@ async def test_an_update_of_a_champion_that_goes_back_is_kept_as_challenger(
 ) -> None:
     await scored_days(database, 28, live=1.05)
     await add_days(database, 1)
-    ended = await update(client)
+    ended = await update(client, promote="always")
     assert (await champion_of(database), ended["model_version"]) == (1, 3)
     assert ended["outcome"].startswith("Kept as challenger. Refused. champion_unchanged")
     async with database.reading() as connection:

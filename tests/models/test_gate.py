@@ -148,12 +148,13 @@ def record(
 
 
 def live(days: int = 112, **differing: float) -> dict[str, Check]:
-    return by_name(record_checks(Record(*record(days, **differing)), LIMITS))
+    lineage, frozen = record(days, **differing)
+    return by_name(record_checks(Record(lineage, frozen, lineage), LIMITS))
 
 
 def test_a_lineage_that_says_the_same_passes_every_live_check() -> None:
     assert {name: check.passed for name, check in live().items()} == dict.fromkeys(
-        ("loss_days_1-7", "loss_days_8-28", "segments", "bias", "coverage"), True
+        ("loss_days_1-7", "loss_days_8-28", "loss_beside_live", "segments", "bias", "coverage"), True
     )
 
 
@@ -166,6 +167,17 @@ def test_the_live_loss_fails_above_its_limit_near_and_far_apart() -> None:
     assert "+0.31 %" in near["loss_days_1-7"].detail and "112 days" in near["loss_days_1-7"].detail
 
 
+def test_one_that_is_better_than_the_networks_as_trained_must_not_be_worse_than_what_callers_read() -> None:
+    for worse, passed in ((0.0029, True), (0.0031, False)):
+        lineage, frozen = record(112, loss=-0.05, far=-0.05)
+        live_ = lineage.copy()
+        live_[..., SUMS.index("pinball")] /= 1 + worse
+        checks = by_name(record_checks(Record(lineage, frozen, live_), LIMITS))
+        assert checks["loss_days_1-7"].passed and checks["loss_days_8-28"].passed
+        assert checks["loss_beside_live"].passed is passed
+        assert "against what callers read" in checks["loss_beside_live"].detail
+
+
 def test_a_live_loss_above_its_limit_by_no_more_than_chance_passes() -> None:
     check = live(loss=0.01, noise=0.2)["loss_days_1-7"]
     assert check.value is not None and check.value > LIMITS.loss_percent
@@ -173,7 +185,7 @@ def test_a_live_loss_above_its_limit_by_no_more_than_chance_passes() -> None:
 
 
 def test_live_checks_wait_for_their_days() -> None:
-    for days, decided in ((0, 0), (55, 0), (56, 4), (111, 4), (112, 5)):
+    for days, decided in ((0, 0), (55, 0), (56, 4), (111, 4), (112, 6)):
         checks = live(days, loss=1.0, far=1.0)
         assert sum(check.passed is not None for check in checks.values()) == decided, days
         waiting = [check for check in checks.values() if check.passed is None]
@@ -185,24 +197,24 @@ def test_the_worst_segment_decides() -> None:
     for loss, passed in ((1.0199, True), (1.0201, False)):
         lineage, frozen = record(56)
         lineage[:, 1, :, SUMS.index("pinball")] *= loss
-        check = by_name(record_checks(Record(lineage, frozen), LIMITS))["segments"]
+        check = by_name(record_checks(Record(lineage, frozen, frozen), LIMITS))["segments"]
         assert (check.passed, "slow" in check.detail) == (passed, True)
 
 
 def test_segments_without_a_loss_are_left_out() -> None:
     lineage, frozen = record(56)
     lineage[:, 0], frozen[:, 0] = 0, 0
-    check = by_name(record_checks(Record(lineage, frozen), LIMITS))["segments"]
+    check = by_name(record_checks(Record(lineage, frozen, frozen), LIMITS))["segments"]
     assert (check.passed, check.value) == (True, 0.0)
     lineage[:], frozen[:] = 0, 0
-    assert by_name(record_checks(Record(lineage, frozen), LIMITS))["segments"].passed is None
+    assert by_name(record_checks(Record(lineage, frozen, frozen), LIMITS))["segments"].passed is None
 
 
 def test_every_live_check_can_be_written_as_json_and_counts_in_the_verdict() -> None:
     for mean, accepted in ((1000.0, True), (1500.0, False)):
         checks = list(live(112, mean=mean).values())
         assert {type(check.passed) for check in checks} == {bool}
-        assert json.loads(json.dumps([check.as_dict() for check in checks]))[3]["name"] == "bias"
+        assert json.loads(json.dumps([check.as_dict() for check in checks]))[4]["name"] == "bias"
         assert verdict(checks, days=112).accepted is accepted
 
 

@@ -117,6 +117,31 @@ def test_a_corrected_day_gives_the_state_that_its_true_value_would_have_given() 
     np.testing.assert_array_equal(mended.learned_SD, expected.learned_SD)
 
 
+def test_a_corrected_day_gives_the_weights_that_its_true_value_would_have_given() -> None:
+    """As far as each speed is on."""
+    wrong, true = came(1, [9.0, 9.0], trained=4.0, lineage=6.0), came(1, [1.0, 9.0], trained=4.0, lineage=6.0)
+    expected = learned(fresh(2), true)
+    mended = corrected(learned(fresh(2), wrong), true)
+    np.testing.assert_allclose(mended.lean_SG, expected.lean_SG, atol=1e-6)
+    assert (mended.lean_SG[0] < 0).all() and (mended.lean_SG[1] > 0).all()
+    np.testing.assert_allclose(mended.shift_SGQ, expected.shift_SGQ, atol=1e-7)
+    before = learned(fresh(2), wrong)
+    alone = corrected(before, true, quantiles=False)
+    np.testing.assert_array_equal(alone.lean_SG, mended.lean_SG)
+    np.testing.assert_array_equal(alone.shift_SGQ, before.shift_SGQ)
+    np.testing.assert_array_equal(corrected(before, true, weights=False).lean_SG, before.lean_SG)
+    assert corrected(before, true, weights=False, quantiles=False) is before
+
+
+def test_a_day_that_came_late_teaches_weights_what_it_would_have_taught() -> None:
+    """Its row was missing when the day was learned; two days have passed since."""
+    late = learned(fresh(1), came(1, [float("nan")], trained=4.0, lineage=6.0))
+    late = learned(late, came(3, [float("nan")], trained=4.0, lineage=6.0))
+    state = corrected(late, came(1, [9.0], trained=4.0, lineage=6.0))
+    faded = 0.5 ** (2 / WEIGHT_HALF_LIFE)
+    np.testing.assert_allclose(state.lean_SG[0], faded * WEIGHT_RATE * 2 * LEVELS_Q.mean(), rtol=1e-5)
+
+
 def test_a_day_is_corrected_once_and_not_when_it_is_long_ago() -> None:
     state = corrected(learned(fresh(1), came(1, [9.0], trained=5.0)), came(1, [1.0], trained=5.0))
     again = corrected(state, came(1, [7.0], trained=5.0))

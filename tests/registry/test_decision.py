@@ -123,3 +123,4 @@ def test_a_verdict_is_completed_by_whether_the_champion_is_still_the_same() -> N
         "Refused. champion_unchanged: It was judged against version 5; version 6 is the champion now."
     )
     assert decide_update("auto", other).promoted is False
+    assert decide_update("always", other) == (False, f"Kept as challenger. {other['sentence']}")

@@ -49,7 +49,7 @@ async def checked(database: Database, file: Path, *, since: date | None = SINCE)
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return tmp_path / "kept" / "sales.npz"
+    return tmp_path / "kept" / "sales.bin"
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def used(database: Database, file: Path) -> bool:
     before = load(file)
     assert before is not None
     columns = before.table.columns | {"quantity": before.table.columns["quantity"] + 1000}
-    changed = file.with_name("changed.npz")
+    changed = file.with_name("changed.bin")
     save(changed, replace(before, table=replace(before.table, columns=columns)))
     found = (await read(database, changed)).panel.quantity_ST
     return bool(np.nanmax(found) >= 1000)
@@ -190,5 +190,5 @@ async def test_a_folder_that_cannot_be_written_costs_nothing_but_time(database: 
     assert before is not None
     in_the_way = kept.parent / "file"
     in_the_way.touch()
-    save(in_the_way / "sales.npz", before)
-    assert load(in_the_way / "sales.npz") is None
+    save(in_the_way / "sales.bin", before)
+    assert load(in_the_way / "sales.bin") is None

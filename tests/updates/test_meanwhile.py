@@ -70,9 +70,10 @@ async def a_day_is_learned_when_the_quarantine_gives_it_free(shop: Shop) -> None
 async def test_a_version_promoted_by_hand_meanwhile_stays_champion_and_the_next_update_comes_of_it(
     shop: Shop,
 ) -> None:
+    """Whatever was asked for: what it was judged against has left."""
     await shop.post([NEWEST + 1])
     gone = NAMES[1]
-    async with working_update(shop, promote="auto"):
+    async with working_update(shop, promote="always"):
         assert (await shop.client.post("/v1/models/1/promote")).status_code == 200
         left = await shop.client.delete("/v1/series", params={"sku": gone[0], "location": gone[1]})
         assert left.status_code == 204
