@@ -5,6 +5,7 @@ Shapes: S series, T days, B windows, M memory days.
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.days import Index
@@ -19,16 +20,29 @@ BLIND_SHARE = 0.05
 ABSURD = 10.0
 UNKNOWN_SHARE = 0.15
 """Share of training windows in which an identity is named unknown, so that series never seen can be answered too."""
+NEW_SHARE = 0.25
+"""A sender that floods the service with series must not decide what is learned of all others."""
+Doubles = NDArray[np.float64]
 
 
 class WindowSampler:
     """Draws (series, cutoff) pairs whose whole horizon lies before the day index `end`.
 
     With `whole=False` a horizon may reach past `end`; the days there are to be masked. Cutoffs start at `first`.
-    A series takes part from its FEWEST_SEEN_DAYS-th day after its first observed one, until its last observed one.
+    A series takes part from its FEWEST_SEEN_DAYS-th day after its first observed one, until its last observed one. However many
+    `new_S` there are, they are at most NEW_SHARE of what is drawn while there are others.
     """
 
-    def __init__(self, quantity_ST: Floats, *, horizon: int, end: int, first: int = 0, whole: bool = True) -> None:
+    def __init__(
+        self,
+        quantity_ST: Floats,
+        *,
+        horizon: int,
+        end: int,
+        first: int = 0,
+        whole: bool = True,
+        new_S: NDArray[np.bool_] | None = None,
+    ) -> None:
         seen_ST = np.isfinite(quantity_ST[:, :end])
         any_S = seen_ST.any(axis=1)
         first_S = np.where(any_S, seen_ST.argmax(axis=1), end)
@@ -44,7 +58,8 @@ class WindowSampler:
         self.mass_T = np.concatenate([[0.0], np.cumsum(0.5 ** (age_T / HALF_LIFE_DAYS))])
         self.low_mass = self.mass_T[low_S[usable]]
         self.high_mass = self.mass_T[high_S[usable] + 1]
-        self.share_S = np.cumsum(self.high_mass - self.low_mass)
+        mass_S = self.high_mass - self.low_mass
+        self.share_S = np.cumsum(mass_S if new_S is None else _bounded(mass_S, new_S[usable]))
 
     def __len__(self) -> int:
         """How many series have a window at all."""
@@ -57,6 +72,13 @@ class WindowSampler:
         mass = self.low_mass[picked] + rng.random(count) * (self.high_mass[picked] - self.low_mass[picked])
         cutoff = np.searchsorted(self.mass_T, mass, side="right") - 1
         return self.series[picked].astype(np.int64), cutoff.astype(np.int64)
+
+
+def _bounded(mass_S: Doubles, new_S: NDArray[np.bool_]) -> Doubles:
+    """The weights of series, those of new ones at most NEW_SHARE of all."""
+    new, others = float(mass_S[new_S].sum()), float(mass_S[~new_S].sum())
+    most = others * NEW_SHARE / (1 - NEW_SHARE)
+    return np.where(new_S, mass_S * (most / new), mass_S) if new > most > 0 else mass_S
 
 
 def shorten_some(windows: Windows, rng: np.random.Generator, *, noise: float = 0.0) -> Windows:

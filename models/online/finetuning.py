@@ -3,7 +3,7 @@
 Half of every batch are the newest windows, of which days that have not come in are masked; half are a replay of older ones, so
 that what was known is not forgotten. What is kept is a slow average that starts at the weights before; the optimiser begins anew
 each time, warmed up over a few steps, so the average is all the state there is. What was there before is never changed. Series
-it did not know keep the unknown identity until the next training.
+it did not know keep the unknown identity until the next training, and are a bounded part of what is drawn.
 
 The shares of climatology are weighed anew as well, by what the networks before, which had not seen them, say of the new days.
 
@@ -18,6 +18,7 @@ import numpy as np
 from models.cleaning import Cleaned
 from models.fitting import Fit, Schedule, examples_by_context
 from models.forecaster import Forecaster, Member
+from models.identities import UNKNOWN
 from models.panel import Panel
 from models.placement import Placement, RandomNumbers, own_randomness, placement_on
 from models.progress import Clock, Report
@@ -109,9 +110,10 @@ def continued(
     placement = placement_on(forecaster.device)
     learned = panel.day_index(forecaster.trained_until)
     newest = max(min(end - 1 - NEWEST_DAYS, learned), 0)
+    new_S = forecaster.identities.of(panel)[:, 0] == UNKNOWN
     samplers = [
-        WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end, first=newest, whole=False),
-        WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end),
+        WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end, first=newest, whole=False, new_S=new_S),
+        WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end, new_S=new_S),
     ]
     usable = [sampler for sampler in samplers if len(sampler)]
     steps = config.steps_for(end - 1 - learned)

@@ -154,7 +154,8 @@ def record_checks(record: Record, limits: Limits) -> list[Check]:
     ]
     if record.days < limits.near_days:
         lacking = _lacking(record.days, limits.near_days)
-        return losses + [Check(name, None, None, None, lacking) for name in ("segments", "bias", "coverage")]
+        waiting = {"segments": limits.segment_percent, "bias": limits.bias_points, "coverage": limits.coverage_points}
+        return losses + [Check(name, None, limit, None, lacking) for name, limit in waiting.items()]
     own_X, other_X = lineage.sum(axis=(0, 1, 2)), frozen.sum(axis=(0, 1, 2))
     bias = 100 * (own_X[MEAN] - other_X[MEAN]) / max(other_X[SALES], 1e-9)
     levels = (SCORED_LEVELS[0], SCORED_LEVELS[-1])
@@ -186,7 +187,7 @@ def verdict(checks: Iterable[Check], *, days: int) -> Verdict:
 
 
 def _by(days: int) -> str:
-    return f"with a live record of {days} days" if days else "without any live record yet"
+    return f"with a live record of {days} day{'s' if days > 1 else ''}" if days else "without any live record yet"
 
 
 def interval(

@@ -68,6 +68,21 @@ def test_a_child_has_learned_and_its_parent_is_unchanged(trained: Trained) -> No
     assert child.twin is None
 
 
+def test_however_many_series_a_sender_adds_networks_learn_no_more_from_them(trained: Trained) -> None:
+    """Ten copies of a new series and a hundred are the same quarter of what is drawn."""
+    panel = first_days(190)
+
+    def flooded(copies: int) -> Panel:
+        new_ST = np.repeat(20 * panel.quantity_ST[:1] + 7, copies, axis=0)
+        skus, locations = [*panel.skus, *(f"N-{n}" for n in range(copies))], [*panel.locations, *[""] * copies]
+        return Panel(skus, locations, panel.start, np.concatenate([panel.quantity_ST, new_ST]))
+
+    ten, hundred = (weights(carried_on(trained.forecaster, flooded(n), config=QUICK)) for n in (10, 100))
+    assert not same(ten, weights(carried_on(trained.forecaster, panel, config=QUICK)))
+    for name, value in ten.items():
+        torch.testing.assert_close(value, hundred[name], rtol=1e-4, atol=1e-5)
+
+
 def test_networks_that_learn_on_together_become_what_each_becomes_alone() -> None:
     """To the bit: windows, features and dropout are those that a network has for itself."""
     panel = with_covariates(first_days(190))
