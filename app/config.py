@@ -88,7 +88,8 @@ class Settings(BaseSettings):
     )
     gate_loss_percent: float = Field(
         0.3,
-        description="Percent that an update's live loss may be above that of the networks as trained, over all series.",
+        description="Percent that an update's live loss may be above that of the networks as trained, and above that of what "
+        "callers read, over all series.",
     )
     gate_segment_percent: float = Field(2.0, description="The same in each segment of series.")
     gate_replay_percent: float = Field(
@@ -120,7 +121,10 @@ class Settings(BaseSettings):
         56, ge=14, le=182, description="Target days that decide the live loss of 1 to 7 days ahead."
     )
     gate_far_days: int = Field(
-        112, ge=28, le=182, description="Target days that decide the live loss of 8 and more days ahead."
+        112,
+        ge=28,
+        le=182,
+        description="Target days that decide the live loss of 8 and more days ahead, and that beside what callers read.",
     )
     rollback_percent: float = Field(
         1.0,

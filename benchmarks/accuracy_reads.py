@@ -37,6 +37,7 @@ from app.accuracy.weeks import first_kept_daily, put_weeks_together
 from app.auth import create_key
 from app.database.engine import Database
 from app.database.migrate import upgrade
+from app.jobs.update_days import PAIRED
 from benchmarks.reads import a_database, api_process, authorised, bare_process, step, whole_panel
 from benchmarks.runs import circumstances
 from models.days import take_days
@@ -182,14 +183,15 @@ def blocks(
 def daily_rows(
     days: list[ScoredDay], of_file_R: np.ndarray[Any, np.dtype[np.int64]]
 ) -> Iterator[tuple[date, str, str, str, list[float]]]:
-    """Rows of `scores`: of all copies together. What a lineage would have is counted as what callers read."""
+    """Rows of `scores`: of all copies together. What a lineage would have, and what stands beside it, is counted as what callers
+    read."""
     copies_S = np.bincount(of_file_R).astype(np.float64)
     for one in days:
         for number, segment in enumerate(SEGMENTS):
             weight_S = np.where(one.segment_S == number, copies_S, 0.0)
             total_CKX = np.einsum("s,sckx->ckx", weight_S, one.sums_SCKX)
-            for source in ("lineage", *SOURCES):
-                total_KX = total_CKX[SOURCES.index("live" if source == "lineage" else source)]
+            for source in (*SOURCES, *PAIRED):
+                total_KX = total_CKX[SOURCES.index("live" if source in PAIRED else source)]
                 for stretch, total_X in zip(bucket_names(AHEAD), total_KX, strict=True):
                     if total_X[0] > 0:
                         yield one.day, source, segment, stretch, total_X.tolist()

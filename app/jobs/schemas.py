@@ -154,7 +154,9 @@ class UpdateRequest(Strict):
 
     kind: Literal["update"]
     promote: Promote = Field(
-        "auto", description="auto: when it is not worse than the champion it comes from; never; always"
+        "auto",
+        description="auto: when the gate lets it in; never; always, unless its forecasts are no numbers or the champion that it "
+        "comes of has left",
     )
     fine_tune: bool | Literal["drift"] | None = Field(
         None,

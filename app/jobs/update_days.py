@@ -19,7 +19,7 @@ from app.database.engine import Database, begun
 from app.drift.finding import ScoredDay, scored_day
 from app.jobs.task import Errand
 from app.jobs.update_reading import UpdateReading, row_index
-from models.days import Index, take_days
+from models.days import Index, side_by_side, take_days
 from models.forecaster import Forecaster
 from models.online.scoring import SUMS, naive_of_day, sums_of_day
 from models.online.stream import scales
@@ -116,9 +116,8 @@ def _sums(said: SaidOfDay, panel: Panel, index: int, scale_S: Floats, rows: Inde
     first_S = np.full(len(rows), index - MEMORY, np.int64)
     memory_SM = take_days(panel.quantity_ST, rows, first_S, MEMORY)
     mean_SJ, quantiles_SJQ = naive_of_day(memory_SM, said.horizon)
-    live, frozen, lineage = (
-        (one[rows][..., 0], one[rows][..., 1:]) for one in (said.live_SJW, said.frozen_SJW, said.lineage_SJW)
-    )
+    of_rows = [one[side_by_side(rows)] for one in (said.live_SJW, said.frozen_SJW, said.lineage_SJW)]
+    live, frozen, lineage = ((one[..., 0], one[..., 1:]) for one in of_rows)
     naive = (np.where(np.isfinite(live[0]), mean_SJ, np.float32(np.nan)), quantiles_SJQ)
     sums = [sums_of_day(y_S, mean, quantiles, scale_S) for mean, quantiles in (live, frozen, naive)]
     spoken_SJ = np.isfinite(lineage[0])

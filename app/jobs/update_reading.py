@@ -33,6 +33,7 @@ AGAIN_AT_MOST = 7
 SCORED_AT_MOST = 56
 """Days that one update scores at most, the newest ones: forecasts as issued are not kept longer."""
 RECORD_DAYS = 182
+"""Of the live record, which the gate reads; as many as the settings of its days may ask for."""
 
 
 @dataclass(frozen=True)

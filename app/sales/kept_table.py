@@ -84,6 +84,7 @@ def save(file: Path, kept: Kept) -> None:
         with unfinished.open("wb") as out:
             out.writelines([digest.digest(), *pieces])
         unfinished.replace(file)
+        file.with_suffix(".npz").unlink(missing_ok=True)  # as it was kept formerly
     except OSError as error:
         log.warning("sales_not_kept", file=str(file), reason=str(error))
         if unfinished.exists():

@@ -15,6 +15,14 @@ AFTER = "'live', 'frozen', 'seasonal_naive', 'lineage', 'lineage_frozen', 'linea
 
 def upgrade() -> None:
     _sources(AFTER)
+    # A lineage speaks of a part of what the others speak of: where all of a day are as many, they are the same.
+    op.execute("""
+        INSERT INTO scores (day, source, segment, stretch, sums)
+        SELECT day, 'lineage_' || source, segment, stretch, sums FROM scores
+        WHERE source IN ('frozen', 'live') AND day IN (
+            SELECT day FROM scores GROUP BY day
+            HAVING sum(sums[1]) FILTER (WHERE source = 'lineage') = sum(sums[1]) FILTER (WHERE source = 'frozen')
+            AND sum(sums[1]) FILTER (WHERE source = 'lineage') = sum(sums[1]) FILTER (WHERE source = 'live'))""")
 
 
 def downgrade() -> None:

@@ -3,7 +3,7 @@
 Half of every batch are the newest windows, of which days that have not come in are masked; half are a replay of older ones, so
 that what was known is not forgotten. What is kept is a slow average that starts at the weights before; the optimiser begins anew
 each time, warmed up over a few steps, so the average is all the state there is. What was there before is never changed. Series
-it did not know keep the unknown identity until the next training, and are a bounded part of what is drawn.
+it did not know keep the unknown identity. What the newest training did not know is a bounded part of what is drawn.
 
 The shares of climatology are weighed anew as well, by what the networks before, which had not seen them, say of the new days.
 
@@ -14,11 +14,12 @@ import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.cleaning import Cleaned
 from models.fitting import Fit, Schedule, examples_by_context
 from models.forecaster import Forecaster, Member
-from models.identities import UNKNOWN
+from models.identities import UNKNOWN, Identities
 from models.panel import Panel
 from models.placement import Placement, RandomNumbers, own_randomness, placement_on
 from models.progress import Clock, Report
@@ -67,9 +68,11 @@ def carried_on(
     report: Report = lambda progress: None,
     part: tuple[float, float] = (0.0, 1.0),
     cleaned: Cleaned | None = None,
+    known: Identities | None = None,
 ) -> Forecaster:
     """A forecaster that has learned from all days of the panel, on its device; `part` is of the progress that is reported. The
-    panel is cleaned as the forecaster asks, unless that was done before.
+    panel is cleaned as the forecaster asks, unless that was done before. `known`: the series that the newest training knew, by
+    default the forecaster's own; others are new.
 
     Raises NonFiniteLoss or TimeLimitReached as a training does.
     """
@@ -77,7 +80,10 @@ def carried_on(
     clock = Clock(settings.max_seconds, 1, report)
     cleaned = cleaned or cleaned_for(forecaster.config, panel)
     with own_randomness(forecaster.device):
-        child = continued(forecaster, panel, settings, end=panel.days, clock=clock, part=part, cleaned=cleaned)
+        new_S = (known or forecaster.identities).of(panel)[:, 0] == UNKNOWN
+        child = continued(
+            forecaster, panel, settings, end=panel.days, clock=clock, part=part, cleaned=cleaned, new_S=new_S
+        )
         child.adjustment = learn_from_newest(forecaster, panel, panel.days)
     return child
 
@@ -101,8 +107,10 @@ def continued(
     clock: Clock,
     part: tuple[float, float],
     cleaned: Cleaned | None = None,
+    new_S: NDArray[np.bool_] | None = None,
 ) -> Forecaster:
-    """A copy of a forecaster, trained on with days before the day index `end`. No later day is read.
+    """A copy of a forecaster, trained on with days before the day index `end`. No later day is read. Of series that are `new_S` a
+    bounded part is drawn.
 
     Its networks take their steps on the same windows, and each becomes what it would become alone.
     """
@@ -110,7 +118,6 @@ def continued(
     placement = placement_on(forecaster.device)
     learned = panel.day_index(forecaster.trained_until)
     newest = max(min(end - 1 - NEWEST_DAYS, learned), 0)
-    new_S = forecaster.identities.of(panel)[:, 0] == UNKNOWN
     samplers = [
         WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end, first=newest, whole=False, new_S=new_S),
         WindowSampler(source.quantity_ST, horizon=forecaster.horizon, end=end, new_S=new_S),

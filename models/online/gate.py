@@ -124,16 +124,13 @@ def replay_checks(metrics: Mapping[str, Any], limits: Limits) -> list[Check]:
     own, other = metrics["model"], metrics["parent"]
     cutoffs = len(metrics["windows"])
     if not cutoffs or None in (own["wql"], other["wql"], own["bias"], other["bias"]) or not other["wql"]:
-        unknown = own["wql"] is None and other["wql"] is not None
-        why = (
-            "Its loss is no number."
-            if unknown
-            else f"{cutoffs} recent cutoffs have sales after them, of 1 that it needs."
-        )
-        return [
-            Check("replay_loss", None, limits.replay_percent, False if unknown else None, why),
-            Check("replay_bias", None, limits.bias_points, None, why),
-        ]
+        passed, why = None, "The champion has no loss there."
+        if not cutoffs:
+            why = "0 of 1 recent cutoff with sales after it that it needs."
+        elif own["wql"] is None and other["wql"] is not None:
+            passed, why = False, "Its loss is no number."
+        limit_of = {"replay_loss": limits.replay_percent, "replay_bias": limits.bias_points}
+        return [Check(name, None, limit, passed, why) for name, limit in limit_of.items()]
     percent = 100 * (own["wql"] / other["wql"] - 1)
     return [
         _check(

@@ -53,9 +53,9 @@ def fine_tuned(
 ) -> Forecaster:
     """The forecaster with a lineage that has learned from all days of the panel; the networks as trained stay beside it."""
     before = forecaster.lineage or replace(forecaster, tracking=None, twin=None)
-    return replace(
-        forecaster, lineage=carried_on(before, panel, config=config, report=report, part=part, cleaned=cleaned)
-    )
+    known = forecaster.identities
+    lineage = carried_on(before, panel, config=config, report=report, part=part, cleaned=cleaned, known=known)
+    return replace(forecaster, lineage=lineage)
 
 
 def renewed(before: Forecaster, fresh: Forecaster, *, speeds: Speeds) -> Forecaster:

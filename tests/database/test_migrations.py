@@ -159,6 +159,31 @@ async def test_jobs_of_the_daily_hour_become_those_of_the_daily_update_and_back(
     assert await fetch(database_url, days) == [before[0], *before[1:], ("update", None)]
 
 
+async def test_records_that_were_paired_all_along_go_on(database_url: str) -> None:
+    """Of the second day the lineage had said less than the others: part of it was said before its line began."""
+    await downgrade(database_url, "0008")
+    for day, counts in (("2026-03-02", (6, 6, 6)), ("2026-03-03", (4, 6, 6))):
+        await execute(database_url, f"INSERT INTO scored_days VALUES ('{day}', repeat('1', 32)::uuid)")
+        for source, count in zip(("lineage", "frozen", "live"), counts, strict=True):
+            for segment in ("fast", "slow"):
+                sums = f"{{{count},{len(source)}}}"
+                await execute(
+                    database_url, f"INSERT INTO scores VALUES ('{day}', '{source}', '{segment}', '1-7', '{sums}')"
+                )
+    await upgrade(database_url)
+    paired = (
+        "SELECT day::text, source, segment, sums FROM scores WHERE source LIKE 'lineage_%' ORDER BY source, segment"
+    )
+    assert await fetch(database_url, paired) == [
+        ("2026-03-02", "lineage_frozen", "fast", [6, len("frozen")]),
+        ("2026-03-02", "lineage_frozen", "slow", [6, len("frozen")]),
+        ("2026-03-02", "lineage_live", "fast", [6, len("live")]),
+        ("2026-03-02", "lineage_live", "slow", [6, len("live")]),
+    ]
+    await downgrade(database_url, "0008")
+    assert await fetch(database_url, "SELECT count(*) FROM scores") == [(12,)]
+
+
 async def test_an_upgrade_of_a_current_schema_changes_nothing(database_url: str) -> None:
     await execute(database_url, *ROWS.values())
     before = [await fetch(database_url, f"SELECT * FROM {table}") for table in metadata.tables]

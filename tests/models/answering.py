@@ -12,7 +12,14 @@ def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: 
     levels, common = candidate.tracking.levels, candidate.tracking.common
     with hands() as many:
         answering = Answering(
-            candidate, champion, panel, cutoff, in_parts(panel.series), levels=levels, common=common, many=many
+            candidate,
+            champion,
+            panel,
+            cutoff,
+            in_parts(panel.series, at_once=2),
+            levels=levels,
+            common=common,
+            many=many,
         )
         return together(answering, candidate, panel)
 

@@ -9,9 +9,11 @@ import torch
 from models.checkpoint import deserialise, serialise
 from models.evaluation import evaluate
 from models.forecaster import Forecaster, Member
+from models.identities import identities_of
 from models.inference import predict
 from models.metrics import Doubles
 from models.online.finetuning import UpdateConfig, carried_on, continued, last_complete_day
+from models.online.stream import fine_tuned
 from models.panel import Panel
 from models.progress import Clock, Progress, TimeLimitReached
 from models.training import Course, Trained, unadjusted
@@ -81,6 +83,17 @@ def test_however_many_series_a_sender_adds_networks_learn_no_more_from_them(trai
     assert not same(ten, weights(carried_on(trained.forecaster, panel, config=QUICK)))
     for name, value in ten.items():
         torch.testing.assert_close(value, hundred[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_lineage_that_outlived_a_training_counts_as_new_what_that_did_not_know(trained: Trained) -> None:
+    """Its own networks knew two of the five series, those trained since know all: then nothing is bounded."""
+    panel = first_days(190)
+    old = replace(trained.forecaster, identities=identities_of(panel.rows([0, 1])), tracking=None, lineage=None)
+    alone, beside = carried_on(old, panel, config=QUICK), fine_tuned(old, panel, config=QUICK).lineage
+    assert beside is not None and same(weights(alone), weights(beside))
+    renewed = fine_tuned(replace(trained.forecaster, lineage=old), panel, config=QUICK).lineage
+    assert renewed is not None and not same(weights(alone), weights(renewed))
+    assert same(weights(renewed), weights(carried_on(old, panel, config=QUICK, known=trained.forecaster.identities)))
 
 
 def test_networks_that_learn_on_together_become_what_each_becomes_alone() -> None:

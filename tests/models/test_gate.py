@@ -103,10 +103,12 @@ def test_near_copy_moves_by_its_limit_at_most() -> None:
     assert (broken.passed, broken.value) == (False, None)
 
 
-def replay(wql: float | None, bias: float | None = 0.0, *, windows: int = 4) -> dict[str, Check]:
+def replay(
+    wql: float | None, bias: float | None = 0.0, *, windows: int = 4, parent: float | None = 0.5
+) -> dict[str, Check]:
     metrics: dict[str, Any] = {
         "model": {"wql": wql, "bias": bias},
-        "parent": {"wql": 0.5, "bias": 0.0},
+        "parent": {"wql": parent, "bias": 0.0},
         "windows": ["2026-01-01"] * windows,
     }
     return by_name(replay_checks(metrics, LIMITS))
@@ -125,8 +127,17 @@ def test_the_replay_refuses_a_bias_beyond_its_limit_either_way() -> None:
 
 
 def test_a_replay_without_cutoffs_is_undecided_and_one_without_a_number_fails() -> None:
-    assert replay(0.5, windows=0)["replay_loss"].passed is None
-    assert replay(None)["replay_loss"].passed is False
+    lacking, broken, silent = replay(0.5, windows=0), replay(None), replay(0.5, parent=None)
+    for name in ("replay_loss", "replay_bias"):
+        assert (lacking[name].passed, broken[name].passed, silent[name].passed) == (None, False, None)
+        assert lacking[name].detail == "0 of 1 recent cutoff with sales after it that it needs."
+        assert silent[name].detail == "The champion has no loss there."
+
+
+def test_a_replay_that_is_undecided_itself_decides_nothing() -> None:
+    for passed, told in ((True, True), (None, False)):
+        checks = [Check("replay_loss", None, 1.0, passed, "…"), Check("bias", None, 3.0, None, "…")]
+        assert ("the replay of recent cutoffs decides" in verdict(checks, days=0).sentence) is told
 
 
 def record(

@@ -1,5 +1,7 @@
 """The panel keeps what it is given: missing stays NaN, order does not matter, a cutoff is inclusive."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -35,6 +37,18 @@ def test_arrow_rows_in_any_order_give_the_same_fingerprint() -> None:
     expected = panel_from_frame(frame(), known=["promo"]).fingerprint()
     shuffled = pa.Table.from_pandas(frame().iloc[[3, 1, 0, 2]])
     assert panel_from_frame(shuffled, known=["promo"]).fingerprint() == expected
+
+
+def test_the_fingerprint_is_that_of_all_values_one_after_the_other() -> None:
+    """Of more series than are looked at together; written down anew."""
+    quantity = np.random.default_rng(0).poisson(3, (2500, 9)).astype(np.float32)
+    quantity[::7, 3] = np.nan
+    panel = Panel([f"A-{n}" for n in range(2500)], ["S"] * 2500, np.datetime64("2026-01-01"), quantity)
+    digest = hashlib.sha256()
+    for text in [text for sku in panel.skus for text in (sku, "S")]:
+        digest.update(len(text).to_bytes(4, "little") + text.encode())
+    digest.update(b"2026-01-01|(2500, 9)|quantity||(2500, 9)|" + quantity.tobytes())
+    assert panel.fingerprint() == digest.hexdigest()
 
 
 @pytest.mark.parametrize("change", ["value", "missing", "key", "start", "covariate"])

@@ -1,5 +1,6 @@
 """The kept copy of sales: with it a panel is what it is without it, whatever was posted, corrected, undone or deleted since."""
 
+import hashlib
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -183,6 +184,24 @@ async def test_a_damaged_file_is_not_used(database: Database, kept: Path, damage
     assert load(kept) is None
     await checked(database, kept)
     assert load(kept) is not None
+
+
+async def test_a_file_of_another_format_is_read_anew_and_what_was_kept_formerly_goes(
+    database: Database, kept: Path
+) -> None:
+    of_another_format(kept)
+    former = kept.with_suffix(".npz")
+    former.touch()
+    assert load(kept) is None
+    await checked(database, kept)
+    assert load(kept) is not None
+    assert not former.exists()
+
+
+def of_another_format(file: Path) -> None:
+    """Undamaged, but written by another version of the service."""
+    content = file.read_bytes()[32:].replace(b"sales 2:", b"sales 3:", 1)
+    file.write_bytes(hashlib.sha256(content).digest() + content)
 
 
 async def test_a_folder_that_cannot_be_written_costs_nothing_but_time(database: Database, kept: Path) -> None:
