@@ -121,8 +121,8 @@ def _sums(said: SaidOfDay, panel: Panel, index: int, scale_S: Floats, rows: Inde
     naive = (np.where(np.isfinite(live[0]), mean_SJ, np.float32(np.nan)), quantiles_SJQ)
     sums = [sums_of_day(y_S, mean, quantiles, scale_S) for mean, quantiles in (live, frozen, naive)]
     spoken_SJ = np.isfinite(lineage[0])
-    sums.append(_where(spoken_SJ, lineage, y_S, scale_S, None))
-    sums += [_where(spoken_SJ, answer, y_S, scale_S, of_all) for answer, of_all in ((frozen, sums[1]), (live, sums[0]))]
+    paired = ((lineage, None), (frozen, sums[1]), (live, sums[0]))
+    sums += [_where(spoken_SJ, answer, y_S, scale_S, of_all) for answer, of_all in paired]
     return np.stack(sums, axis=1), segments_of(memory_SM)
 
 

@@ -147,7 +147,15 @@ def record_checks(record: Record, limits: Limits) -> list[Check]:
     losses = [
         _loss_check("loss_days_1-7", lineage[:, :, :1], frozen[:, :, :1], limits, days=limits.near_days, block=14),
         _loss_check("loss_days_8-28", lineage[:, :, 1:], frozen[:, :, 1:], limits, days=limits.far_days, block=28),
-        _loss_check("loss_beside_live", lineage, record.live_TNKX, limits, days=limits.far_days, block=28),
+        _loss_check(
+            "loss_beside_live",
+            lineage,
+            record.live_TNKX,
+            limits,
+            days=limits.far_days,
+            block=28,
+            beside="what callers read",
+        ),
     ]
     if record.days < limits.near_days:
         lacking = _lacking(record.days, limits.near_days)
@@ -216,15 +224,23 @@ def beyond_doubt(live_T: Doubles, frozen_T: Doubles, *, percent: float, days: in
     )
 
 
-def _loss_check(name: str, lineage: Doubles, frozen: Doubles, limits: Limits, *, days: int, block: int) -> Check:
+def _loss_check(
+    name: str,
+    lineage: Doubles,
+    other: Doubles,
+    limits: Limits,
+    *,
+    days: int,
+    block: int,
+    beside: str = "the networks as trained",
+) -> Check:
     """Fails where the loss is above the limit, and above the other's by more than chance."""
-    own_T, other_T = lineage[..., PINBALL].sum(axis=(1, 2)), frozen[..., PINBALL].sum(axis=(1, 2))
+    own_T, other_T = lineage[..., PINBALL].sum(axis=(1, 2)), other[..., PINBALL].sum(axis=(1, 2))
     if len(own_T) < days or other_T.sum() <= 0:
         return Check(name, None, limits.loss_percent, None, _lacking(len(own_T), days))
     percent = 100 * (own_T.sum() / other_T.sum() - 1)
     low, high = interval(own_T, other_T, block=block)
-    other = "what callers read" if name == "loss_beside_live" else "the networks as trained"
-    detail = f"Loss {percent:+.2f} % against {other} over {len(own_T)} days ({low:+.2f} to {high:+.2f} %)."
+    detail = f"Loss {percent:+.2f} % against {beside} over {len(own_T)} days ({low:+.2f} to {high:+.2f} %)."
     return Check(name, float(percent), limits.loss_percent, not (percent > limits.loss_percent and low > 0), detail)
 
 

@@ -82,8 +82,9 @@ def days_check(panel: Panel, newest: int, limits: Limits) -> Check:
     known_S = (most_S > 0) & (days_S >= FEWEST_DAYS)
     if not known_S.any():
         most = int(days_S.max(initial=0))
-        lacking = f"{most} of {FEWEST_DAYS} days before them that a series needs."
-        lacking = lacking if most < FEWEST_DAYS else "No series with days enough sold anything before them."
+        lacking = "No series with days enough sold anything before them."
+        if most < FEWEST_DAYS:
+            lacking = f"{most} of {FEWEST_DAYS} days before them that a series needs."
         return Check("days_plausible", None, limits.shocked_percent, None, lacking)
     floor = 0.1 * float(np.median(most_S[known_S]))
     beyond_S: NDArray[np.bool_] = top_S[known_S] > limits.times_maximum * np.maximum(most_S[known_S], floor)

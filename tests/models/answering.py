@@ -3,11 +3,13 @@
 from models.forecaster import Forecaster
 from models.online.updating import Answering, Forecasts
 from models.panel import Panel
-from models.parallel import hands, in_parts
+from models.parallel import AT_ONCE, hands, in_parts
 
 
-def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int) -> Forecasts:
-    """What all sides say at a cutoff."""
+def answered(
+    candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: int, *, at_once: int = AT_ONCE
+) -> Forecasts:
+    """What all sides say at a cutoff, so many series at a time."""
     assert candidate.tracking is not None
     levels, common = candidate.tracking.levels, candidate.tracking.common
     with hands() as many:
@@ -16,7 +18,7 @@ def answered(candidate: Forecaster, champion: Forecaster, panel: Panel, cutoff: 
             champion,
             panel,
             cutoff,
-            in_parts(panel.series, at_once=2),
+            in_parts(panel.series, at_once=at_once),
             levels=levels,
             common=common,
             many=many,
