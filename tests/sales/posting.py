@@ -1,6 +1,6 @@
 """What tests of posting sales share: a row, the ways to send it, and what is stored then."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx
@@ -8,7 +8,10 @@ import httpx
 from app.database.engine import Database
 from tests.sales.bodies import Row
 
-TODAY = datetime.now(UTC).date()
+
+def today() -> date:
+    """Asked anew each time: a run of all tests may pass midnight."""
+    return datetime.now(UTC).date()
 
 
 def row(**values: Any) -> Row:
