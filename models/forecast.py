@@ -33,15 +33,3 @@ class Forecast:
         """Of the series of several forecasts, one after the other."""
         mean_SH = np.concatenate([part.mean_SH for part in parts])
         return cls(mean_SH, np.concatenate([part.quantiles_SHQ for part in parts]), parts[0].levels_Q)
-
-    def room(self, series: int) -> "Forecast":
-        """A forecast of the same kind for so many series, to be filled by `put`."""
-        mean_SH, quantiles_SHQ = (
-            np.empty((series, *values.shape[1:]), values.dtype) for values in (self.mean_SH, self.quantiles_SHQ)
-        )
-        return Forecast(mean_SH, quantiles_SHQ, self.levels_Q)
-
-    def put(self, first: int, part: "Forecast") -> None:
-        """Take over what is said of some series, from the row `first` on: joined without holding the parts as well."""
-        rows = slice(first, first + len(part.mean_SH))
-        self.mean_SH[rows], self.quantiles_SHQ[rows] = part.mean_SH, part.quantiles_SHQ

@@ -23,10 +23,10 @@ from app.registry.decision import decide_update
 from models.days import take_days
 from models.forecast import Forecast
 from models.forecaster import Forecaster
-from models.online.gate import Limits, Record, record_checks, verdict
+from models.online.gate import Limits, Record, Sanity, record_checks, verdict
 from models.online.scoring import SUMS
 from models.online.soundness import state_checks
-from models.online.updating import Answered, Answering, Forecasts, checks_now, live_broken, older_check, replayed
+from models.online.updating import Answered, Answering, Looks, checks_now, live_broken, older_check, replayed
 from models.panel import Floats, Panel
 from models.parallel import Hands
 from models.segments import SEGMENTS, bucket_names
@@ -58,7 +58,7 @@ def judged(
     recent = many.give(replayed, candidate, sides.champion, sides.panel, newest)
     older = many.give(older_check, candidate, sides.champion, sides.seen, newest, limits)
     state = many.give(state_checks, candidate, head, sides.seen, newest, limits)
-    said = _staged(errand, reading, answering.by_state(candidate))
+    said, champion = _staged(errand, reading, answering.by_state(candidate))
     metrics, maximum_S = recent.result(), _maximum(sides.panel, newest)
     record = _record(reading, scores)
     checks = [
@@ -79,11 +79,12 @@ def judged(
         decide_update(errand.task["request"]["promote"], plain).promoted,
     )
     if not answering.as_read and (broken is not None or not promoted):
-        said = replace(said, champion=answering.champion_as_read(many))
+        champion = answering.champion_as_read(many)
+        said = replace(said, champion=Sanity.joined([Sanity.of(part) for part in champion]))
         broken = live_broken(said, maximum_S, limits)
     if not promoted:
-        _stage_champion(errand, reading, said.champion)
-    issuance = {"cutoff": str(reading.newest), "horizon": said.frozen.mean_SH.shape[1]}
+        _stage_champion(errand, reading, Forecast.joined(champion))
+    issuance = {"cutoff": str(reading.newest), "horizon": candidate.horizon}
     return Judged(metrics, plain, issuance, broken)
 
 
@@ -96,8 +97,9 @@ def _shifted(candidate: Forecaster) -> str:
     return f" Many series shifted at once between {first} and {last}: that others did as well is believed more readily."
 
 
-def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> Forecasts:
-    """Put what is said into the database under the job's id, part by part as it comes; the forecasts of all together."""
+def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> tuple[Looks, list[Forecast]]:
+    """Put what is said into the database under the job's id, part by part as it comes; what the checks look at in all of it, and
+    the champion's parts."""
     job_id, ids = UUID(errand.task["job_id"]), reading.data.series_ids
 
     async def begin(database: Database) -> None:
@@ -109,17 +111,16 @@ def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) ->
             await stage(connection, job_id, rows)
 
     errand.run(begin)
-    forecasts: Forecasts | None = None
+    looks, champion = [], []
     first = 0
     for part in said:
-        forecasts = forecasts or part.forecasts.room(len(ids))
-        forecasts.put(first, part.forecasts)
         end = first + len(part.frozen.mean_SH)
         answers = Answers(part.experts, part.experts.forecast, None, part.frozen)
         errand.run(partial(put, rows=list(blocks_of(answers, ids[first:end]))))
+        looks.append(Looks.at(part.forecasts))
+        champion.append(part.champion)
         first = end
-    assert forecasts is not None
-    return forecasts
+    return Looks.joined(looks), champion
 
 
 def _stage_champion(errand: Errand, reading: UpdateReading, champion: Forecast) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.days import Index
 from models.evaluation import SCORED_LEVELS
 from models.forecast import Forecast
 from models.online.scoring import SUMS, missed
@@ -26,6 +27,7 @@ from models.panel import Floats
 from models.segments import SEGMENTS
 
 Doubles = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 PINBALL, SALES, MEAN = SUMS.index("pinball"), SUMS.index("sales"), SUMS.index("mean")
 DRAWS = 2000
 ONE_SIDED = 0.1
@@ -89,28 +91,56 @@ class Record:
         return len(self.lineage_TNKX)
 
 
-def hard_checks(forecast: Forecast, maximum_S: Floats, limits: Limits) -> list[Check]:
+@dataclass(frozen=True)
+class Sanity:
+    """What hard checks look at in a forecast, series by series, so that it need not be held whole. `peak_S`: the highest mean."""
+
+    spoken_S: Mask
+    """Whether each day has a mean that is a number."""
+    finite_S: Mask
+    negative_S: Mask
+    crossed_S: Mask
+    peak_S: Floats
+
+    @classmethod
+    def of(cls, forecast: Forecast) -> "Sanity":
+        mean_SH, quantiles_SHQ = forecast.mean_SH, forecast.quantiles_SHQ
+        spoken_S: Mask = np.all(np.isfinite(mean_SH), axis=1)
+        finite_S: Mask = np.logical_and(spoken_S, np.isfinite(quantiles_SHQ).all(axis=(1, 2)))
+        negative_S: Mask = np.logical_or((mean_SH < 0).any(axis=1), (quantiles_SHQ < 0).any(axis=(1, 2)))
+        crossed_S: Mask = np.any(quantiles_SHQ[..., 1:] < quantiles_SHQ[..., :-1], axis=(1, 2))
+        return cls(spoken_S, finite_S, negative_S, crossed_S, np.nan_to_num(mean_SH.max(axis=1)))
+
+    def rows(self, row_S: Index) -> "Sanity":
+        return Sanity(*(one[row_S] for one in vars(self).values()))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Sanity]") -> "Sanity":
+        """Of the series of several forecasts, one after the other."""
+        return cls(*(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True)))
+
+
+def hard_checks(said: Sanity, maximum_S: Floats, limits: Limits) -> list[Check]:
     """What no forecast may break, of what the update would say now. `maximum_S`: the most a series sold on a day (NaN: never)."""
-    mean_SH, quantiles_SHQ = forecast.mean_SH, forecast.quantiles_SHQ
-    broken = int((~np.isfinite(mean_SH).all(axis=1) | ~np.isfinite(quantiles_SHQ).all(axis=(1, 2))).sum())
+    broken = int((~said.finite_S).sum())
     checks = [Check("finite", float(broken), 0.0, broken == 0, f"{broken} series with a forecast that is no number.")]
-    below = int(((mean_SH < 0).any(axis=1) | (quantiles_SHQ < 0).any(axis=(1, 2))).sum())
+    below = int(said.negative_S.sum())
     checks.append(Check("not_negative", float(below), 0.0, below == 0, f"{below} series with a forecast below zero."))
-    crossed = int((quantiles_SHQ[..., 1:] < quantiles_SHQ[..., :-1]).any(axis=(1, 2)).sum())
+    crossed = int(said.crossed_S.sum())
     checks.append(Check("ordered", float(crossed), 0.0, crossed == 0, f"{crossed} series whose quantiles cross."))
     known_S = np.isfinite(maximum_S) & (maximum_S > 0)
     floor = float(np.median(maximum_S[known_S])) if known_S.any() else 1.0
     most_S = limits.times_maximum * np.fmax(maximum_S, floor * 0.1)
-    above = float((np.nan_to_num(mean_SH.max(axis=1)) > most_S).mean())
+    above = float((said.peak_S > most_S).mean())
     told = f"{100 * above:.2f} % of series are forecast above {limits.times_maximum:g} times the most they ever sold."
     checks.append(Check("plausible", above, limits.above_maximum_share, above <= limits.above_maximum_share, told))
     return checks
 
 
-def moved_check(forecast: Forecast, champion: Forecast, limits: Limits) -> Check:
-    """How far forecasts move from the champion's: an update by some days is a near copy, and one that is not is no update."""
-    with np.errstate(invalid="ignore"):
-        moved = float(np.abs(forecast.mean_SH - champion.mean_SH).sum() / max(float(champion.mean_SH.sum()), 1e-9))
+def moved_check(moved_S: Floats, level_S: Floats, limits: Limits) -> Check:
+    """How far forecasts move from the champion's: an update by some days is a near copy, and one that is not is no update. Sums
+    over the days ahead of each series' difference, and of what the champion forecasts."""
+    moved = float(moved_S.sum() / max(float(level_S.sum()), 1e-9))
     percent = 100 * moved if math.isfinite(moved) else None
     passed = percent is not None and percent <= limits.moved_percent
     told = "no number" if percent is None else f"{percent:.1f} %"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.cleaning import Findings, nothing_found
 from models.days import Index
@@ -23,7 +22,7 @@ from models.heldout import judged
 from models.inference import Experts, Issued, answerable, asked, by_state, issue, predict
 from models.online.common_shifts import CommonShifts, odds_at
 from models.online.finetuning import UpdateConfig
-from models.online.gate import Check, Limits, hard_checks, moved_check, replay_checks
+from models.online.gate import Check, Limits, Sanity, hard_checks, moved_check, replay_checks
 from models.online.stream import FINE_TUNING_DAYS, Speeds, fine_tuned, heard, tracked
 from models.online.tracking import Matured, Tracking, corrected, learned
 from models.panel import Floats, Panel
@@ -55,24 +54,35 @@ class Forecasts:
     champion: Forecast
     frozen: Forecast
 
-    def room(self, series: int) -> "Forecasts":
-        """Of the same kind for so many series, to be filled by `put`."""
-        return Forecasts(*(one.room(series) for one in self.sides))
 
-    def put(self, first: int, part: "Forecasts") -> None:
-        """Take over what is forecast for some series, from the row `first` on."""
-        for own, said in zip(self.sides, part.sides, strict=True):
-            own.put(first, said)
+@dataclass(frozen=True)
+class Looks:
+    """What the checks look at of the same, series by series. `moved_S`: how far the update's means are from the champion's,
+    summed over the days ahead, `level_S` the sum of the champion's."""
 
-    @property
-    def sides(self) -> tuple[Forecast, Forecast, Forecast]:
-        return self.candidate, self.champion, self.frozen
+    candidate: Sanity
+    champion: Sanity
+    frozen: Sanity
+    moved_S: Floats
+    level_S: Floats
 
-    def rows(self, row_S: NDArray[np.int64]) -> "Forecasts":
-        """Of some of the series; the same one where these are all of them."""
-        if len(row_S) == len(self.frozen.mean_SH):
-            return self
-        return Forecasts(*(one.rows(row_S) for one in self.sides))
+    @classmethod
+    def at(cls, said: Forecasts) -> "Looks":
+        with np.errstate(invalid="ignore"):
+            moved_S: Floats = np.abs(said.candidate.mean_SH - said.champion.mean_SH).sum(axis=1)
+        candidate, champion, frozen = (Sanity.of(one) for one in (said.candidate, said.champion, said.frozen))
+        return cls(candidate, champion, frozen, moved_S, said.champion.mean_SH.sum(axis=1))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Looks]") -> "Looks":
+        """At the series of several parts, one after the other."""
+        return cls(
+            Sanity.joined([part.candidate for part in parts]),
+            Sanity.joined([part.champion for part in parts]),
+            Sanity.joined([part.frozen for part in parts]),
+            np.concatenate([part.moved_S for part in parts]),
+            np.concatenate([part.level_S for part in parts]),
+        )
 
 
 @dataclass(frozen=True)
@@ -174,11 +184,11 @@ class Answering:
             champion = before or champion or experts.frozen
             yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, experts.frozen)
 
-    def champion_as_read(self, many: Hands) -> Forecast:
-        """What the champion says to callers, of all series: networks are asked for it."""
+    def champion_as_read(self, many: Hands) -> list[Forecast]:
+        """What the champion says to callers, part by part: networks are asked for it."""
         panel, cutoff = self._panel, self._cutoff
         parts = [many.give(predict, self._champion, panel.rows(rows), cutoff, batch_size=BATCH) for rows in self._rows]
-        return Forecast.joined([part.result() for part in parts])
+        return [part.result() for part in parts]
 
 
 def _untouched(head: Forecaster, champion: Forecaster) -> bool:
@@ -250,23 +260,17 @@ def _picked(panel: Panel, newest: int) -> Panel:
     return panel.rows(np.sort(rng.choice(answerable_S, min(REPLAY_SERIES, len(answerable_S)), replace=False)))
 
 
-def checks_now(said: Forecasts, metrics: dict[str, Any], maximum_S: Floats, limits: Limits) -> list[Check]:
+def checks_now(said: Looks, metrics: dict[str, Any], maximum_S: Floats, limits: Limits) -> list[Check]:
     """The checks that need no live record: what is said now, and the replay."""
-    rows = np.flatnonzero(_with_number(said.champion) | _with_number(said.frozen))  # others ended long ago
-    said = said.rows(rows)
-    checks = hard_checks(said.candidate, maximum_S[rows], limits)
-    return [*checks, moved_check(said.candidate, said.champion, limits), *replay_checks(metrics, limits)]
+    rows = np.flatnonzero(said.champion.spoken_S | said.frozen.spoken_S)  # others ended long ago
+    checks = hard_checks(said.candidate.rows(rows), maximum_S[rows], limits)
+    return [*checks, moved_check(said.moved_S[rows], said.level_S[rows], limits), *replay_checks(metrics, limits)]
 
 
-def live_broken(said: Forecasts, maximum_S: Floats, limits: Limits) -> str | None:
+def live_broken(said: Looks, maximum_S: Floats, limits: Limits) -> str | None:
     """What no forecast may break and the champion's does now, though that of the networks as trained does not; None: nothing."""
-    rows = np.flatnonzero(_with_number(said.frozen))
-    said = said.rows(rows)
-    checks, before = (hard_checks(forecast, maximum_S[rows], limits) for forecast in (said.champion, said.frozen))
+    rows = np.flatnonzero(said.frozen.spoken_S)
+    sides = (said.champion.rows(rows), said.frozen.rows(rows))
+    checks, before = (hard_checks(side, maximum_S[rows], limits) for side in sides)
     failed = [own for own, other in zip(checks, before, strict=True) if own.passed is False and other.passed]
     return "; ".join(f"{check.name}: {check.detail}" for check in failed) or None
-
-
-def _with_number(forecast: Forecast) -> NDArray[np.bool_]:
-    """The series of which something is said."""
-    return np.asarray(np.isfinite(forecast.mean_SH).all(axis=1))

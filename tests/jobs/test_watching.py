@@ -25,7 +25,7 @@ from models.online.gate import Limits, verdict
 from models.online.scoring import SUMS
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, fine_tuned, tracked
-from models.online.updating import checks_now, replayed
+from models.online.updating import Looks, checks_now, replayed
 from tests.jobs.workers import TINY, add_days, done, update
 from tests.models.answering import answered
 from tests.registry.support import a_candidate, champion_of, sha256_of
@@ -155,7 +155,7 @@ async def test_broken_updates_are_kept_as_challengers_and_change_nothing_that_is
     async def offered(candidate: Forecaster, job_id: UUID) -> list[str]:
         checks = [
             *checks_now(
-                answered(candidate, champion, panel, newest),
+                Looks.at(answered(candidate, champion, panel, newest)),
                 replayed(candidate, champion, panel, newest),
                 np.nanmax(panel.quantity_ST, axis=1),
                 Limits(),

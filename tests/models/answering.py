@@ -1,5 +1,6 @@
 """What all sides of an update say, asked at once."""
 
+from models.forecast import Forecast
 from models.forecaster import Forecaster
 from models.online.updating import Answering, Forecasts
 from models.panel import Panel
@@ -28,11 +29,8 @@ def answered(
 
 def together(answering: Answering, candidate: Forecaster, panel: Panel) -> Forecasts:
     """Its parts as one."""
-    said: Forecasts | None = None
-    first = 0
-    for part in answering.by_state(candidate):
-        said = said or part.forecasts.room(panel.series)
-        said.put(first, part.forecasts)
-        first += len(part.frozen.mean_SH)
-    assert said is not None and first == panel.series
+    parts = [part.forecasts for part in answering.by_state(candidate)]
+    sides = ([getattr(part, side) for part in parts] for side in ("candidate", "champion", "frozen"))
+    said = Forecasts(*map(Forecast.joined, sides))
+    assert len(said.frozen.mean_SH) == panel.series
     return said

@@ -17,7 +17,7 @@ from models.online.finetuning import UpdateConfig, carried_on
 from models.online.gate import Limits, beyond_doubt, failed_names, verdict
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, Stream, scales
-from models.online.updating import checks_now, live_broken, older_check, replayed
+from models.online.updating import Looks, checks_now, live_broken, older_check, replayed
 from models.panel import Floats, Panel
 from models.training import train
 from tests.models.answering import answered
@@ -80,7 +80,7 @@ class Line:
         said = answered(candidate, self.champion, seen, NEWEST)
         metrics = replayed(candidate, self.champion, seen, NEWEST)
         checks = [
-            *checks_now(said, metrics, most(seen), limits),
+            *checks_now(Looks.at(said), metrics, most(seen), limits),
             older_check(candidate, self.champion, seen, NEWEST, limits),
             *state_checks(candidate, self.champion, seen, NEWEST, limits),
         ]
@@ -165,7 +165,7 @@ def test_quantiles_that_were_swapped(line: Line) -> None:
     forecast = said.candidate
     swapped = replace(forecast, quantiles_SHQ=forecast.quantiles_SHQ[..., ::-1])
     answer = replace(said, candidate=swapped)
-    checks = checks_now(answer, line.replay, most(PANEL), Limits())
+    checks = checks_now(Looks.at(answer), line.replay, most(PANEL), Limits())
     assert failed_names(checks) == ["ordered"]
 
 
@@ -178,7 +178,7 @@ def test_a_scale_off_by_ten(line: Line, factor: float) -> None:
     said = answered(line.honest, line.champion, PANEL, NEWEST)
     forecast = said.candidate
     scaled = replace(forecast, mean_SH=forecast.mean_SH * factor, quantiles_SHQ=forecast.quantiles_SHQ * factor)
-    checks = checks_now(replace(said, candidate=scaled), line.replay, most(PANEL), Limits())
+    checks = checks_now(Looks.at(replace(said, candidate=scaled)), line.replay, most(PANEL), Limits())
     assert "near_copy" in failed_names(checks)
 
 
@@ -212,9 +212,9 @@ def test_a_champion_that_says_no_numbers_has_to_go_back_and_a_sound_one_has_not(
     assert broken.lineage is not None
     next(broken.lineage.members[0].network.parameters()).data.view(-1)[0] = torch.nan
     said = answered(line.honest, line.champion, PANEL, NEWEST)
-    assert live_broken(said, most(PANEL), Limits()) is None
+    assert live_broken(Looks.at(said), most(PANEL), Limits()) is None
     said = replace(said, champion=predict(broken, PANEL, NEWEST))
-    assert str(live_broken(said, most(PANEL), Limits())).startswith("finite: 40 series")
+    assert str(live_broken(Looks.at(said), most(PANEL), Limits())).startswith("finite: 40 series")
 
 
 def test_a_loss_above_the_limit_counts_once_it_is_beyond_doubt() -> None:

@@ -13,6 +13,7 @@ from models.online.gate import (
     Check,
     Limits,
     Record,
+    Sanity,
     failed_names,
     hard_checks,
     interval,
@@ -22,6 +23,7 @@ from models.online.gate import (
     verdict,
 )
 from models.online.scoring import SUMS
+from models.online.updating import Forecasts, Looks
 from models.segments import SEGMENTS
 
 LIMITS = Limits()
@@ -39,7 +41,7 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
 
 
 def hard(forecast: Forecast, maximum: float = 10.0, limits: Limits = LIMITS) -> dict[str, Check]:
-    return by_name(hard_checks(forecast, np.full(len(forecast.mean_SH), maximum, np.float32), limits))
+    return by_name(hard_checks(Sanity.of(forecast), np.full(len(forecast.mean_SH), maximum, np.float32), limits))
 
 
 def test_a_whole_forecast_passes_all_hard_checks() -> None:
@@ -88,18 +90,24 @@ def test_plausible_measures_a_series_that_never_sold_by_a_tenth_of_the_others() 
     forecast = said(series=3)
     maximum_S = np.array([100, 100, np.nan], np.float32)
     forecast.mean_SH[2] = 30
-    assert by_name(hard_checks(forecast, maximum_S, LIMITS))["plausible"].passed
+    assert by_name(hard_checks(Sanity.of(forecast), maximum_S, LIMITS))["plausible"].passed
     forecast.mean_SH[2] = 31
-    assert by_name(hard_checks(forecast, maximum_S, LIMITS))["plausible"].passed is False
+    assert by_name(hard_checks(Sanity.of(forecast), maximum_S, LIMITS))["plausible"].passed is False
+
+
+def moved(forecast: Forecast, limits: Limits) -> Check:
+    """Beside a champion that forecasts 10 a day."""
+    looks = Looks.at(Forecasts(forecast, said(), said()))
+    return moved_check(looks.moved_S, looks.level_S, limits)
 
 
 def test_near_copy_moves_by_its_limit_at_most() -> None:
     limits = replace(LIMITS, moved_percent=25.0)
-    moved = moved_check(said(mean=12.5), said(), limits)
-    assert (moved.passed, moved.value) == (True, 25.0)
-    assert moved_check(said(mean=12.75), said(), limits).passed is False
-    assert moved_check(said(mean=7.25), said(), limits).passed is False
-    broken = moved_check(said(mean=np.nan), said(), limits)
+    most = moved(said(mean=12.5), limits)
+    assert (most.passed, most.value) == (True, 25.0)
+    assert moved(said(mean=12.75), limits).passed is False
+    assert moved(said(mean=7.25), limits).passed is False
+    broken = moved(said(mean=np.nan), limits)
     assert (broken.passed, broken.value) == (False, None)
 
 

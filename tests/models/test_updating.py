@@ -14,7 +14,7 @@ from models.online.finetuning import UpdateConfig
 from models.online.gate import Limits
 from models.online.shifts import SPANS
 from models.online.stream import Speeds, Stream, matured
-from models.online.updating import Answering, advanced, checks_now, fine_tuning_due, learned_on, replayed
+from models.online.updating import Answering, Looks, advanced, checks_now, fine_tuning_due, learned_on, replayed
 from models.parallel import hands, in_parts
 from models.training import train
 from tests.models.answering import answered, together
@@ -96,7 +96,7 @@ def test_a_champion_that_has_not_heard_of_common_shifts_is_judged_as_if_it_had(h
         assert not answering.as_read
         same(said.candidate, predict(candidate, PANEL, NEWEST))
         same(said.champion, predict(knowing, PANEL, NEWEST))
-        as_read = answering.champion_as_read(many)
+        as_read = Forecast.joined(answering.champion_as_read(many))
     same(as_read, predict(head, PANEL, NEWEST))
     assert np.abs(as_read.mean_SH - said.champion.mean_SH).max() > 0.01
 
@@ -136,7 +136,9 @@ def same(found: Forecast, expected: Forecast) -> None:
 def test_parts_of_the_series_are_put_together_in_their_order(head: Forecaster) -> None:
     candidate = updated(head)
     whole, parts = answered(candidate, head, PANEL, NEWEST), answered(candidate, head, PANEL, NEWEST, at_once=2)
-    for one, other in zip(whole.sides, parts.sides, strict=True):  # fewer series asked together round otherwise
+    for one, other in zip(
+        vars(whole).values(), vars(parts).values(), strict=True
+    ):  # fewer series asked together round otherwise
         np.testing.assert_allclose(other.mean_SH, one.mean_SH, rtol=1e-6)
         np.testing.assert_allclose(other.quantiles_SHQ, one.quantiles_SHQ, rtol=1e-6)
 
@@ -166,7 +168,7 @@ def test_an_honest_update_passes_the_checks_of_the_day(head: Forecaster) -> None
     metrics = replayed(candidate, head, PANEL, NEWEST)
     assert metrics["windows"] == [str(PANEL.start + np.timedelta64(NEWEST - 7 * week, "D")) for week in (4, 3, 2, 1)]
     maximum_S = np.nanmax(PANEL.quantity_ST[:, : NEWEST + 1], axis=1)
-    checks = checks_now(said, metrics, maximum_S, Limits())
+    checks = checks_now(Looks.at(said), metrics, maximum_S, Limits())
     assert [check.name for check in checks if not check.passed] == []
 
 
