@@ -118,11 +118,11 @@ class Settings(BaseSettings):
         0.001, ge=0, le=1, description="Share of the series whose forecasts may exceed it."
     )
     gate_near_days: int = Field(
-        56, ge=14, le=182, description="Target days that decide the live loss of 1 to 7 days ahead."
+        56, ge=28, le=182, description="Target days that decide the live loss of 1 to 7 days ahead."
     )
     gate_far_days: int = Field(
         112,
-        ge=28,
+        ge=56,
         le=182,
         description="Target days that decide the live loss of 8 and more days ahead, and that beside what callers read.",
     )
@@ -130,9 +130,9 @@ class Settings(BaseSettings):
         1.0,
         ge=0,
         description="Percent that the champion's live loss must be above that of the networks as trained, beyond doubt, "
-        "for it to go back to them by itself.",
+        "for it to go back to them by itself: over the newest four times SHELFCAST_ROLLBACK_DAYS, the double over one time.",
     )
-    rollback_days: int = Field(28, ge=14, description="Days of live forecasts that such a roll-back needs.")
+    rollback_days: int = Field(28, ge=28, description="Days of live forecasts that such a roll-back needs at least.")
     drift_acts: bool = Field(
         True, description="Whether drift makes an update learn on at once, and brings retraining forward."
     )

@@ -28,8 +28,8 @@ EXPERTS = ("trained", "lineage")
 class SaidOfDay:
     """What was said of one day, J days ahead (the latest cutoff first), of the series asked for, in their order (NaN: nothing).
 
-    Of what callers read, of the networks as trained, and, only as far as the lineage's own updates said it, of the lineage and of
-    the experts behind it."""
+    Of what callers read, of the networks as trained, and, only as far as the lineage's own updates said it, of the lineage, and
+    of the experts behind those that have the same networks as trained."""
 
     day: date
     live_SJW: Floats
@@ -94,10 +94,15 @@ async def issuances(driver: asyncpg.Connection, first: date, last: date) -> list
 
 
 async def said_of_day(
-    driver: asyncpg.Connection, day: date, series_ids: NDArray[np.int64], *, ours: frozenset[uuid.UUID]
+    driver: asyncpg.Connection,
+    day: date,
+    series_ids: NDArray[np.int64],
+    *,
+    ours: frozenset[uuid.UUID],
+    experts: frozenset[uuid.UUID],
 ) -> SaidOfDay | None:
     """What was said of a day of some series (their ids, ascending), as far as it is kept; None where nothing was. `ours` are the
-    jobs whose updates are the lineage.
+    jobs whose updates are the lineage, `experts` those of them whose experts count.
 
     Series that are not wanted any more (deleted since) are left out, those that were not known have NaN.
     """
@@ -108,7 +113,7 @@ async def said_of_day(
     places = _Places(series_ids)
     for one in made:  # one after the other: together they would take as much memory again
         ahead = (day - one.cutoff).days - 1
-        for row in await _pieces_of(driver, one, ahead, ours=one.job_id in ours):
+        for row in await _pieces_of(driver, one, ahead, experts=one.job_id in experts):
             said = said or _nothing_said(day, len(series_ids), max(one.horizon for one in made))
             at, known = places.of(row)
             for array, values in _told(said, row, one, ours=one.job_id in ours):
@@ -148,12 +153,12 @@ def _told(said: SaidOfDay, row: asyncpg.Record, issuance: Issuance, *, ours: boo
     live = candidate if issuance.candidate_is_live or champion is None else champion
     yield said.live_SJW, blocks.answer_piece(live)
     yield said.frozen_SJW, blocks.answer_piece(row["frozen"])
-    if ours:
+    if ours and candidate is not None:
+        yield said.lineage_SJW, blocks.answer_piece(candidate)
+    if row["trained"] is not None:
         yield said.trained_expert_SJQ, blocks.expert_piece(row["trained"], row["scales"])
-        if candidate is not None:
-            yield said.lineage_SJW, blocks.answer_piece(candidate)
-        if row["lineage"] is not None:
-            yield said.lineage_expert_SJQ, blocks.expert_piece(row["lineage"], row["scales"])
+    if row["lineage"] is not None:
+        yield said.lineage_expert_SJQ, blocks.expert_piece(row["lineage"], row["scales"])
 
 
 def _piece(name: str, width: str, wanted: str = "true") -> str:
@@ -171,16 +176,18 @@ _PIECES = (
 )
 
 
-async def _pieces_of(driver: asyncpg.Connection, issuance: Issuance, ahead: int, *, ours: bool) -> list[asyncpg.Record]:
-    """What an issuance says of one of its days, by index, block by block: experts where they are the lineage's (`ours`), the
-    champion before where callers went on reading that."""
+async def _pieces_of(
+    driver: asyncpg.Connection, issuance: Issuance, ahead: int, *, experts: bool
+) -> list[asyncpg.Record]:
+    """What an issuance says of one of its days, by index, block by block: `experts` where these count, the champion before where
+    callers went on reading that."""
     rows: list[asyncpg.Record] = await driver.fetch(
         _PIECES,
         issuance.job_id,
         ahead,
         blocks.expert_bytes(1),
         blocks.answer_bytes(1),
-        ours,
+        experts,
         not issuance.candidate_is_live,
     )
     return rows

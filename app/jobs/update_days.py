@@ -66,11 +66,11 @@ class DaysThatCame:
 
     def _said(self, day: date, scale_S: Floats) -> SaidOfDay | None:
         """What was said of a day; scored, if that is still to be done."""
-        ids, ours = self._reading.data.series_ids, self._reading.line.jobs
+        ids, line = self._reading.data.series_ids, self._reading.line
 
         async def read(database: Database) -> SaidOfDay | None:
             async with database.snapshot() as connection:
-                return await said_of_day(await begun(connection), day, ids, ours=ours)
+                return await said_of_day(await begun(connection), day, ids, ours=line.recorded, experts=line.jobs)
 
         said = self._errand.run(read)
         if said is not None and day in self._reading.to_score and str(day) not in self.rows:

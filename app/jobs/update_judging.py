@@ -23,7 +23,7 @@ from app.registry.decision import decide_update
 from models.days import take_days
 from models.forecast import Forecast
 from models.forecaster import Forecaster
-from models.online.gate import Limits, Record, Sanity, record_checks, verdict
+from models.online.gate import Limits, Record, Sanity, came_back_check, record_checks, verdict
 from models.online.scoring import SUMS
 from models.online.soundness import state_checks
 from models.online.updating import Answered, Answering, Looks, checks_now, live_broken, older_check, replayed
@@ -66,6 +66,7 @@ def judged(
         older.result(),
         *state.result(),
         *record_checks(record, limits),
+        *([came_back_check(record, limits)] if reading.line.came_back else []),
     ]
     told = verdict(checks, days=record.days)
     plain = {

@@ -22,6 +22,7 @@ from app.database.engine import Database, begun
 from app.drift.finding import LATELY_DAYS
 from app.drift.store import States, drifting_series, read_states
 from app.jobs.task import Champion
+from app.registry.lines import line_of
 from app.sales.panel import TrainingData, read_panel
 from models.online.finetuning import last_complete_day
 from models.online.stream import FINE_TUNING_DAYS
@@ -38,12 +39,16 @@ RECORD_DAYS = 182
 
 @dataclass(frozen=True)
 class Line:
-    """Where an update begins. `jobs` made the lineage's versions: what they issued is its live record. `learned_until` is the
-    head's newest day, `fine_tuned_until` that of its networks."""
+    """Where an update begins. `jobs` made the lineage's versions beside the same networks as trained: experts are learned about
+    from what these issued. `recorded` are those of the live record, across trainings that took the lineage over. `came_back`:
+    whether the champion is one that a roll-back went to. `learned_until` is the head's newest day, `fine_tuned_until` that of its
+    networks."""
 
     champion: Champion
     head: Champion
     jobs: frozenset[UUID]
+    recorded: frozenset[UUID]
+    came_back: bool
     learned_until: date
     fine_tuned_until: date
 
@@ -104,34 +109,36 @@ async def read_update(
 
 async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | None:
     rows = await driver.fetch(
-        """
+        f"""
         WITH RECURSIVE promoted AS (
-            SELECT a.version, max(p.promoted_at) AS promoted_at
-            FROM aliases a JOIN promotions p USING (version) WHERE a.alias = 'champion' GROUP BY a.version),
+            SELECT a.version, p.promoted_at, p.kind = 'rollback' AS came_back
+            FROM aliases a JOIN promotions p USING (version) WHERE a.alias = 'champion' ORDER BY p.id DESC LIMIT 1),
         down AS (
             SELECT v.version FROM versions v JOIN promoted USING (version)
             UNION ALL
             SELECT v.version FROM versions v JOIN down ON v.parent = down.version CROSS JOIN promoted p
             WHERE v.kind = 'update' AND v.created_at > p.promoted_at AND v.artifact_removed_at IS NULL
             AND v.version <> ALL($1::int[])),
-        up AS (
-            SELECT v.* FROM versions v WHERE v.version = (SELECT max(version) FROM down)
-            UNION ALL
-            SELECT v.* FROM versions v JOIN up ON v.version = up.parent)
-        SELECT up.version, up.kind, up.job_id, up.artifact_sha256, up.trained_on ->> 'cutoff' AS cutoff,
-               up.config #>> '{lineage,trained_until}' AS fine_tuned, p.version AS champion, c.artifact_sha256 AS champion_sha256
-        FROM up CROSS JOIN promoted p JOIN versions c ON c.version = p.version ORDER BY up.version DESC""",
+        {line_of("(SELECT max(version) FROM down)")}
+        SELECT line.version, line.kind, line.job_id, line.artifact_sha256, line.trained_on ->> 'cutoff' AS cutoff,
+               line.config #>> '{{lineage,trained_until}}' AS fine_tuned, line.trainings, p.came_back,
+               p.version AS champion, c.artifact_sha256 AS champion_sha256
+        FROM line CROSS JOIN promoted p JOIN versions c ON c.version = p.version ORDER BY line.version DESC""",
         list(without),
     )
     if not rows:
         return None
-    head, root = rows[0], rows[-1]
+    head, root = rows[0], next(row for row in rows if row["kind"] == "train")
     learned_until = date.fromisoformat(head["cutoff"])
     fine_tuned = head["fine_tuned"] or root["cutoff"]
+    updates = [row for row in rows if row["kind"] == "update"]
+    jobs = frozenset(row["job_id"] for row in updates if not row["trainings"])
     return Line(
         Champion(head["champion"], head["champion_sha256"]),
         Champion(head["version"], head["artifact_sha256"]),
-        frozenset(row["job_id"] for row in rows if row["kind"] == "update"),
+        jobs,
+        jobs if head["came_back"] else frozenset(row["job_id"] for row in updates),
+        head["came_back"],
         learned_until,
         date.fromisoformat(fine_tuned),
     )
@@ -186,7 +193,7 @@ async def _record(driver: asyncpg.Connection, line: Line) -> dict[date, dict[tup
         SELECT s.day, s.source, s.segment, s.stretch, s.sums FROM scores s JOIN scored_days d USING (day)
         WHERE d.job_id = ANY($1) AND s.source LIKE 'lineage%'
         AND s.day > (SELECT max(day) FROM scored_days) - $2::int""",
-        list(line.jobs),
+        list(line.recorded),
         RECORD_DAYS,
     )
     found: dict[date, dict[tuple[str, str, str], list[float]]] = {}

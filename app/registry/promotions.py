@@ -126,24 +126,27 @@ async def roll_back(connection: AsyncConnection, checked: Checked, *, guard: Gua
     return target
 
 
-async def roll_back_to(connection: AsyncConnection, version: int, *, reason: str) -> bool:
-    """Leave every promotion above the newest standing one of a version. False where the log has none: nothing is changed.
-
-    The registry must be locked.
-    """
-    found = await connection.execute(
-        text("SELECT max(id) FROM promotions WHERE version = :version AND kind <> 'rollback' AND NOT rolled_back"),
-        {"version": version},
+async def roll_back_to(connection: AsyncConnection, version: int, *, leaving: Sequence[int], reason: str) -> None:
+    """Leave every promotion above the newest standing one of a version. Where the log has none, all of the versions `leaving` are
+    left, and the version is entered above what remains. The registry must be locked."""
+    left = await connection.execute(
+        text("""
+            WITH target AS (
+                SELECT max(id) AS id FROM promotions WHERE version = :version AND kind <> 'rollback' AND NOT rolled_back)
+            UPDATE promotions p SET rolled_back = true FROM target
+            WHERE kind <> 'rollback' AND NOT rolled_back AND CASE WHEN target.id IS NULL THEN version = ANY(:leaving)
+                                                                  ELSE p.id > target.id END
+            RETURNING target.id"""),
+        {"version": version, "leaving": list(leaving)},
     )
-    entry = found.scalar_one()
-    if entry is None:
-        return False
-    await connection.execute(
-        text("UPDATE promotions SET rolled_back = true WHERE id > :id AND kind <> 'rollback' AND NOT rolled_back"),
-        {"id": entry},
-    )
+    if left.scalars().first() is None:
+        await connection.execute(
+            text("""
+                INSERT INTO promotions (version, previous, kind, reason)
+                SELECT :version, (SELECT version FROM aliases WHERE alias = 'champion'), 'merit', :reason"""),
+            {"version": version, "reason": "The networks as trained, to which the champion goes back."},
+        )
     await set_champion(connection, version, kind="rollback", reason=reason, key_id=None)
-    return True
 
 
 async def count_rollbacks(driver: asyncpg.Connection) -> dict[str, int]:

@@ -87,6 +87,41 @@ async def publish(connection: AsyncConnection, candidate: Candidate) -> Publishe
     return Published(version, decision.promoted, decision.sentence)
 
 
+async def publish_copy(
+    connection: AsyncConnection,
+    version: int,
+    *,
+    job_id: uuid.UUID,
+    artifact: Artifact,
+    config: dict[str, Any],
+    decision: str,
+) -> int:
+    """Publish what is a part of a `version` under a number of its own, once; its metrics are the other's. The registry must be
+    locked, and the caller decides about aliases."""
+    done = await _published_by(connection, job_id)
+    if done is not None:
+        return done.version
+    inserted = await connection.execute(
+        text("""
+            INSERT INTO versions (version, architecture, kind, horizon, context_length, trained_on, config, metrics, decision,
+                                  artifact_sha256, artifact_bytes, job_id)
+            SELECT (SELECT max(version) + 1 FROM versions), architecture, 'train', horizon, context_length, trained_on,
+                   CAST(:config AS jsonb), metrics, :decision, :sha256, :bytes, :job_id
+            FROM versions WHERE version = :version
+            RETURNING version"""),
+        {
+            "version": version,
+            "config": orjson.dumps(config).decode(),
+            "decision": decision,
+            "sha256": artifact.sha256,
+            "bytes": artifact.bytes,
+            "job_id": job_id,
+        },
+    )
+    number: int = inserted.scalar_one()
+    return number
+
+
 async def _published_by(connection: AsyncConnection, job_id: uuid.UUID) -> Published | None:
     found = await connection.execute(
         text("""

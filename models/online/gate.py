@@ -32,6 +32,9 @@ PINBALL, SALES, MEAN = SUMS.index("pinball"), SUMS.index("sales"), SUMS.index("m
 DRAWS = 2000
 ONE_SIDED = 0.1
 ROLL_BACK_BLOCK = 14
+LOOKED_AT = (1, 2, 4)
+"""A champion's loss is looked at over so many times the days that a roll-back needs: what has turned bad lately must not hide
+behind a long good past. Over fewer days it must be the worse, as chance is larger by the root."""
 
 
 @dataclass(frozen=True)
@@ -240,18 +243,29 @@ def interval(
 
 
 def beyond_doubt(live_T: Doubles, frozen_T: Doubles, *, percent: float, days: int) -> str | None:
-    """Why a champion has to go back, in one sentence with figures: its daily loss was above that of the networks as trained, by
-    more than `percent` beyond chance, over at least so many days. None where it may stay."""
-    if len(live_T) < days or frozen_T.sum() <= 0:
-        return None
-    low, high = interval(live_T, frozen_T, block=ROLL_BACK_BLOCK)
-    if not low > percent:
-        return None
-    worse = 100 * (float(live_T.sum()) / float(frozen_T.sum()) - 1)
-    return (
-        f"Its live loss was {worse:.2f} % above that of the networks as trained over {len(live_T)} days "
-        f"({low:+.2f} to {high:+.2f} %, limit {percent:g} %)."
-    )
+    """Why a champion has to go back, in one sentence with figures: its daily loss was above that of the networks as trained,
+    beyond chance, by more than `percent` over the newest four times `days`, the double over `days`. None where it may stay."""
+    for times in LOOKED_AT:
+        count, limit = times * days, percent * math.sqrt(LOOKED_AT[-1] / times)
+        live, frozen = live_T[-count:], frozen_T[-count:]
+        if len(live) < count or frozen.sum() <= 0:
+            continue
+        low, high = interval(live, frozen, block=ROLL_BACK_BLOCK, level=ONE_SIDED / len(LOOKED_AT))
+        if low > limit:
+            worse = 100 * (float(live.sum()) / float(frozen.sum()) - 1)
+            return (
+                f"Its live loss was {worse:.2f} % above that of the networks as trained over {count} days "
+                f"({low:+.2f} to {high:+.2f} %, limit {limit:.3g} %)."
+            )
+    return None
+
+
+def came_back_check(record: Record, limits: Limits) -> Check:
+    """After a roll-back no update is let in before it has a live record: what was judged well before was worse."""
+    enough = record.days >= limits.near_days
+    told = f"{record.days} of {limits.near_days} days of live forecasts that an update needs after a roll-back."
+    detail = told if enough else f"{told} Promote it, or another version, to end the wait."
+    return Check("after_rollback", float(record.days), float(limits.near_days), enough, detail)
 
 
 def _loss_check(

@@ -2,15 +2,12 @@
 
 import copy
 from dataclasses import asdict
-from datetime import date, timedelta
-from typing import Any
 from uuid import UUID
 
 import httpx
 import numpy as np
 import pytest
 import torch
-from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
@@ -22,53 +19,13 @@ from models.checkpoint import serialise
 from models.forecaster import Forecaster
 from models.online.finetuning import UpdateConfig
 from models.online.gate import Limits, verdict
-from models.online.scoring import SUMS
 from models.online.soundness import state_checks
 from models.online.stream import Speeds, fine_tuned, tracked
 from models.online.updating import Looks, checks_now, replayed
+from tests.jobs.watched import Answers, promotions, said, scored_days
 from tests.jobs.workers import TINY, add_days, done, update
 from tests.models.answering import answered
 from tests.registry.support import a_candidate, champion_of, sha256_of
-
-Answers = list[dict[str, Any]]
-
-
-async def said(client: httpx.AsyncClient) -> Answers:
-    """What callers read of every series, but for when and by whom it was computed."""
-    answers = []
-    for number in range(3):
-        answer = (await client.get(f"/v1/forecasts?sku=A-{number}")).json()
-        answers.append({name: answer[name] for name in ("cutoff", "model_version", "forecast", "fallback")})
-    return answers
-
-
-async def promotions(client: httpx.AsyncClient) -> Answers:
-    found: Answers = (await client.get("/v1/models/promotions")).json()["promotions"]
-    return found
-
-
-async def scored_days(database: Database, days: int, *, live: float) -> None:
-    """Let the champion have been live for so many days, with such a daily loss beside that of the networks as trained."""
-    rng = np.random.default_rng(0)
-    async with database.transaction() as connection:
-        cutoff: date = (await connection.execute(text("SELECT max(cutoff) FROM issuances"))).scalar_one()
-        job: UUID = (await connection.execute(text("SELECT job_id FROM issuances LIMIT 1"))).scalar_one()
-        first = cutoff - timedelta(days=days + 7)
-        await connection.execute(text("UPDATE issuances SET cutoff = :first"), {"first": first})
-        for ahead in range(1, days + 7):
-            day, noise = first + timedelta(days=ahead), rng.uniform(0.9, 1.1)
-            await connection.execute(
-                text("INSERT INTO scored_days (day, job_id) VALUES (:day, :job) ON CONFLICT DO NOTHING"),
-                {"day": day, "job": job},
-            )
-            for source, level in (("live", live), ("frozen", 1.0)):
-                loss = 100.0 * noise * level * rng.uniform(0.99, 1.01)
-                sums = [loss if name == "pinball" else 500.0 for name in SUMS]
-                await connection.execute(
-                    text("""
-                    INSERT INTO scores (day, source, segment, stretch, sums) VALUES (:day, :source, 'fast', '1-7', :sums)"""),
-                    {"day": day, "source": source, "sums": sums},
-                )
 
 
 @pytest.fixture

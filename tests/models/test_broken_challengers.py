@@ -225,5 +225,17 @@ def test_a_loss_above_the_limit_counts_once_it_is_beyond_doubt() -> None:
     assert beyond_doubt(rng.permutation(frozen) * 1.02, frozen, percent=1.0, days=28) is None  # within chance
     told = beyond_doubt(frozen * 1.05, frozen, percent=1.0, days=28)
     assert told == (
-        "Its live loss was 5.00 % above that of the networks as trained over 60 days (+5.00 to +5.00 %, limit 1 %)."
+        "Its live loss was 5.00 % above that of the networks as trained over 28 days (+5.00 to +5.00 %, limit 2 %)."
     )
+    told = beyond_doubt(frozen * 1.0175, frozen, percent=1.0, days=28)  # too little for four weeks, not for eight
+    assert told is not None and "over 56 days (+1.75 to +1.75 %, limit 1.41 %)" in told
+    assert beyond_doubt(frozen * 1.0125, frozen, percent=1.0, days=28) is None
+    twice = np.concatenate([frozen, frozen])
+    assert "over 112 days" in str(beyond_doubt(twice * 1.0125, twice, percent=1.0, days=28))
+
+
+def test_a_long_good_past_hides_no_loss_of_the_newest_weeks() -> None:
+    frozen = np.random.default_rng(0).uniform(80, 120, 328)
+    live = np.concatenate([frozen[:300] * 0.9, frozen[300:] * 1.05])
+    assert beyond_doubt(live[:320], frozen[:320], percent=1.0, days=28) is None
+    assert "over 28 days" in str(beyond_doubt(live, frozen, percent=1.0, days=28))
