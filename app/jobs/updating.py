@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 
 from app.accuracy.blocks import parts_of
-from app.database.engine import Database
 from app.drift.finding import Rule, Watched, learned_at_once, watch
-from app.drift.store import States, stage_states
+from app.drift.store import stage_states
 from app.jobs.task import Errand
 from app.jobs.update_days import DaysThatCame
 from app.jobs.update_judging import judged
@@ -87,9 +85,8 @@ def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated
             if learned.at_once and not tunes and _may_tune(task, sides):
                 return None
             if learned.days.rows:
-                errand.run(
-                    partial(_stage_states, job_id=UUID(task["job_id"]), states=learned.drift.states, sides=sides)
-                )
+                ids = sides.reading.data.series_ids
+                errand.stage(partial(stage_states, job_id=errand.job_id, states=learned.drift.states, series_ids=ids))
             if not tunes and not sides.reading.came and not _changes(task, sides.head, learned.again):
                 return _only_scored(sides, learned)
             if not tunes:
@@ -131,11 +128,6 @@ def _judged(errand: Errand, sides: Sides, learned: _Learned, answering: Answerin
     told = judged(errand, sides, learned.candidate, answering, scores=scores, many=many)
     made = Updated(sides.reading, learned.candidate, told.metrics, told.verdict, told.issuance, scores, drifts)
     return replace(made, fingerprint=fingerprint.result(), live_broken=told.live_broken)
-
-
-async def _stage_states(database: Database, *, job_id: UUID, states: States, sides: Sides) -> None:
-    async with database.transaction() as connection:
-        await stage_states(connection, job_id, states, sides.reading.data.series_ids)
 
 
 def _asked(task: dict[str, Any]) -> bool | None:
