@@ -51,15 +51,19 @@ class DaysThatCame:
 
     def learnable(self, days: Iterable[date]) -> Iterator[Matured]:
         """The days as the tracking learns from them, each scored on the way where it was not before."""
-        for day in days:
+        for day in self._in_panel(days):
             scale_S = self._scales(day)
             yield self._matured(day, self._said(day, scale_S), scale_S)
 
     def score_the_rest(self) -> None:
         """Score the days that were not learned from."""
-        for day in self._reading.to_score:
+        for day in self._in_panel(self._reading.to_score):
             if str(day) not in self.rows:
                 self._said(day, self._scales(day))
+
+    def _in_panel(self, days: Iterable[date]) -> Iterator[date]:
+        """Without those before the first day of sales: all that was sold then has been deleted since."""
+        return (day for day in days if row_index(self._reading.data, day) >= 0)
 
     def _scales(self, day: date) -> Floats:
         return scales(self._panel, row_index(self._reading.data, day) - 1)

@@ -46,6 +46,25 @@ async def test_after_a_week_without_sales_updates_go_on_and_new_series_begin_wit
         assert len(one["forecast"]) > 0 and all(day["mean"] >= 0 for day in one["forecast"])
 
 
+async def test_days_before_all_that_is_left_of_the_sales_are_not_looked_for(shop: Shop) -> None:
+    """They were learned, and deleted since; or nobody has sold anything on them."""
+    before = await shop.state(2)
+    answer = await shop.client.delete("/v1/sales", params={"to": str(day_of(NEWEST - 20))})
+    assert answer.status_code == 200 and answer.json()["deleted"] == (NEWEST - 19) * len(NAMES), answer.text
+    await shop.post([NEWEST + 1])
+    assert await shop.updated(promote="always") == 3
+    state = await shop.state(3)
+    assert not state.again_SD.any()
+    np.testing.assert_array_equal(state.learned_SD[:, :-1], before.learned_SD[:, 1:])
+    assert state.learned_SD[:, -1].tolist() == [sold(name, NEWEST + 1) for name in NAMES]
+
+    assert (await shop.client.delete("/v1/sales", params={"to": str(day_of(NEWEST + 1))})).status_code == 200
+    await shop.post(range(NEWEST + 30, NEWEST + 50))
+    assert await shop.updated(promote="always") == 4
+    state = await shop.state(4)
+    assert np.isfinite(state.learned_SD[:, -20:]).all() and not np.isfinite(state.learned_SD[:, :-20]).any()
+
+
 async def test_a_newcomer_is_scored_from_the_first_forecast_that_a_network_made_of_it(shop: Shop) -> None:
     """Until its 14th day callers read another method's, which nobody keeps; none of that is held against the networks."""
     newcomer = NEWCOMERS[0]
