@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from app import health
 from app.accuracy import routes as accuracy
+from app.accuracy.reading import Turns
 from app.auth import KeyCache, ensure_admin_key
 from app.catalog import routes as catalog
 from app.config import Settings
@@ -54,6 +55,7 @@ def create_app(settings: Settings, database_url: str) -> FastAPI:
         app.state.rates = Rates(settings.rate_limit)
         app.state.inference = Inference(database, settings.artifacts_location, device_named(settings.device))
         app.state.rendered = RenderedAnswers()
+        app.state.accuracy_turns = Turns(settings.pool_timeout_seconds)
         prepared = asyncio.create_task(_prepare(app))
         await asyncio.wait([prepared], timeout=settings.pool_timeout_seconds)
         if prepared.done():

@@ -84,9 +84,10 @@ async def stage_series_scores(
 
 
 async def issuances(driver: asyncpg.Connection, first: date, last: date) -> list[Issuance]:
-    """What was issued at the cutoffs of a span, the oldest first."""
+    """What was issued at the cutoffs of a span and is still kept, the oldest first."""
     rows = await driver.fetch(
-        "SELECT cutoff, job_id, version, champion, horizon FROM issuances WHERE cutoff BETWEEN $1 AND $2 ORDER BY cutoff",
+        "SELECT cutoff, job_id, version, champion, horizon FROM issuances x WHERE cutoff BETWEEN $1 AND $2"
+        " AND EXISTS (SELECT FROM issued i WHERE i.job_id = x.job_id) ORDER BY cutoff",
         first,
         last,
     )

@@ -5,7 +5,8 @@ Shapes: C sources, K stretches of days ahead, X sums (models/online/scoring.py).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
@@ -26,6 +27,9 @@ ANSWERED = {"horizons": "live", "baseline": "seasonal_naive", "frozen": "frozen"
 """Names of the lists in the answer, and the source that each tells."""
 STRETCHES = [f"{first}-{last}" for first, last in BUCKETS]
 DEFAULT_DAYS = 28
+WIDE_AT_ONCE = 2
+"""Questions about all series of a SKU or a location that a process answers at once. Over a year of 30,000 series, one of a
+location takes five seconds."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,34 @@ class Counted:
     last: date | None
 
 
-async def accuracy(database: Database, question: Question) -> dict[str, Any]:
-    """The answer of `GET /v1/accuracy`. Raises Problem 404 for a series or location without sales."""
-    async with database.snapshot() as connection:
+class Turns:
+    """Questions about many single series wait for their turn here, before they take a connection: each may keep one for seconds,
+    and a few at once would leave none for forecasts."""
+
+    def __init__(self, wait_seconds: float) -> None:
+        self._free = asyncio.Semaphore(WIDE_AT_ONCE)
+        self._wait_seconds = wait_seconds
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Raises Problem `unavailable` where that takes too long."""
+        try:
+            async with asyncio.timeout(self._wait_seconds if self._free.locked() else None):
+                await self._free.acquire()
+        except TimeoutError as error:
+            detail = f"{WIDE_AT_ONCE} questions about a SKU or a location are being answered; ask again when they are."
+            raise Problem("unavailable", detail, headers={"Retry-After": "1"}) from error
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+async def accuracy(database: Database, question: Question, turns: Turns) -> dict[str, Any]:
+    """The answer of `GET /v1/accuracy`. Raises Problem 404 for a series or location without sales, `unavailable` where too many
+    ask about many series."""
+    wide = (question.sku is None) is not (question.location is None)
+    async with turns.one() if wide else nullcontext(), database.snapshot() as connection:
         driver = await begun(connection)
         first, last = await _span(driver, question)
         single = question.sku is not None or question.location is not None

@@ -53,4 +53,4 @@ async def read_accuracy(
 
     Of the forecasts as they were issued at each update; a day is scored by the update that first sees it whole.
     """
-    return json_of(await accuracy(database_of(request), question))
+    return json_of(await accuracy(database_of(request), question, request.app.state.accuracy_turns))

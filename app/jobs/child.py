@@ -26,6 +26,7 @@ from app.database.engine import Database
 from app.errors import Problem
 from app.jobs.backtesting import backtested
 from app.jobs.publication import described
+from app.jobs.queue import NotOurs
 from app.jobs.task import Champion, Reading, panel_for, read_task, training_config
 from app.jobs.tuning import tuned
 from app.jobs.updating import Updated, updated
@@ -138,6 +139,9 @@ def last_word(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return work(task, tell)
     except NothingNew as error:
         return {"type": "nothing_new", "detail": str(error)}
+    except NotOurs as error:
+        log.warning("job_lost", job=task["job_id"], attempt=task["attempt"], detail=str(error))
+        return {"type": "lost"}
     except tuple(FORESEEN) as error:
         return _failed(next(code for kind, code in FORESEEN.items() if isinstance(error, kind)), str(error))
     except (MemoryError, RuntimeError) as error:

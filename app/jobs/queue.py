@@ -51,7 +51,12 @@ class News:
     trials: list[dict[str, Any]] = field(default_factory=list)
 
 
-_OURS = "id = :id AND attempt = :attempt AND worker = :worker AND status = 'running' AND lease_expires_at > clock_timestamp()"
+class NotOurs(Exception):
+    """Another attempt has the job, or it has ended: what this one made is wanted no more."""
+
+
+_HELD = "id = :id AND attempt = :attempt AND worker = :worker AND status = 'running'"
+_OURS = f"{_HELD} AND lease_expires_at > clock_timestamp()"
 _FREED = "worker = NULL, lease_expires_at = NULL, eta_seconds = NULL, updated_at = clock_timestamp()"
 _RETRIED = f"""
     status = CASE WHEN cancel_requested THEN 'cancelled' WHEN attempt >= :max_attempts THEN 'failed' ELSE 'queued' END,
@@ -178,6 +183,15 @@ async def hold(connection: AsyncConnection, ours: Claim) -> bool | None:
     return result.scalar_one_or_none()
 
 
+async def check_held(connection: AsyncConnection, fence: dict[str, Any], *, until_commit: bool = False) -> None:
+    """Raises NotOurs where a job is no longer that of an attempt. `until_commit`: it also stays so until the transaction has
+    ended, while signs of life go on."""
+    lock = " FOR KEY SHARE" if until_commit else ""
+    result = await connection.execute(text(f"SELECT id FROM jobs WHERE {_HELD}{lock}"), fence)
+    if result.scalar_one_or_none() is None:
+        raise NotOurs(f"The job {fence['id']} is no longer that of attempt {fence['attempt']}.")
+
+
 async def succeed(connection: AsyncConnection, ours: Claim, result: dict[str, Any]) -> str | None:
     return await _move(
         connection,
@@ -210,9 +224,8 @@ async def _move(
 ) -> str | None:
     """Leave `running`, if the job is still ours: its new status, None when the lease is lost."""
     # A transaction that holds the row keeps it even past the lease: nobody could take it over meanwhile.
-    fence = "id = :id AND attempt = :attempt AND worker = :worker AND status = 'running'"
     result = await connection.execute(
-        text(f"UPDATE jobs SET {changes} WHERE {fence} RETURNING status"), {**ours.fence, **(values or {})}
+        text(f"UPDATE jobs SET {changes} WHERE {_HELD} RETURNING status"), {**ours.fence, **(values or {})}
     )
     status = result.scalar_one_or_none()
     if status == "queued":

@@ -1,7 +1,7 @@
 """What a training child reads from the database before it works: all sales as a panel, and the versions it needs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import Database
+from app.jobs.queue import check_held
 from app.registry.promotions import refuse_removed
 from app.registry.store import read_model
 from app.sales.covariates import hold
@@ -29,6 +30,8 @@ class Errand:
 
     def __init__(self, task: dict[str, Any]) -> None:
         self.task = task
+        self.job_id = UUID(task["job_id"])
+        self._fence = {"id": self.job_id, "attempt": task["attempt"], "worker": task["worker"]}
         self._runner = asyncio.Runner()
         self._database = Database(task["database_url"], pool_size=1)
 
@@ -43,6 +46,19 @@ class Errand:
         """Do a piece of work with the database, to its end."""
         # Not by `Runner.run`: it tells a handler of SIGINT of the task, for which Python puts all its data into words.
         return self._runner.get_loop().run_until_complete(work(self._database))
+
+    def stage(self, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+        """Put something into the database under the job's id. Raises NotOurs, and changes nothing, where the job is another
+        attempt's by now: what that one staged may count already."""
+
+        async def staged(database: Database) -> None:
+            async with database.transaction() as connection:
+                await check_held(connection, self._fence)
+                await work(connection)
+                # It may have been frozen since. Only from here on the job is kept, so that a long wait before keeps nobody out.
+                await check_held(connection, self._fence, until_commit=True)
+
+        self.run(staged)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ Shapes: S series, J days ahead, Q quantile levels, W mean and scored levels, C s
 
 from collections.abc import Iterable, Iterator
 from datetime import date
+from functools import partial
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,15 +51,19 @@ class DaysThatCame:
 
     def learnable(self, days: Iterable[date]) -> Iterator[Matured]:
         """The days as the tracking learns from them, each scored on the way where it was not before."""
-        for day in days:
+        for day in self._in_panel(days):
             scale_S = self._scales(day)
             yield self._matured(day, self._said(day, scale_S), scale_S)
 
     def score_the_rest(self) -> None:
         """Score the days that were not learned from."""
-        for day in self._reading.to_score:
+        for day in self._in_panel(self._reading.to_score):
             if str(day) not in self.rows:
                 self._said(day, self._scales(day))
+
+    def _in_panel(self, days: Iterable[date]) -> Iterator[date]:
+        """Without those before the first day of sales: all that was sold then has been deleted since."""
+        return (day for day in days if row_index(self._reading.data, day) >= 0)
 
     def _scales(self, day: date) -> Floats:
         return scales(self._panel, row_index(self._reading.data, day) - 1)
@@ -85,14 +89,10 @@ class DaysThatCame:
         self.rows[str(said.day)] = _rows(sums_SCKX, segment_S, bucket_names(said.horizon))
         live_SX, naive_SX = (sums_SCKX[:, SOURCES.index(source), 0] for source in ("live", "seasonal_naive"))
         self.losses.append(scored_day(said.day, live_SX, naive_SX, segment_S))
-        job_id, ids = UUID(self._errand.task["job_id"]), self._reading.data.series_ids
-
-        async def stage(database: Database) -> None:
-            async with database.transaction() as connection:
-                kept = sums_SCKX[:, : len(SOURCES)]
-                await stage_series_scores(connection, job_id, said.day, ids, kept)
-
-        self._errand.run(stage)
+        ids, kept = self._reading.data.series_ids, sums_SCKX[:, : len(SOURCES)]
+        self._errand.stage(
+            partial(stage_series_scores, job_id=self._errand.job_id, day=said.day, series_ids=ids, sums=kept)
+        )
 
     def _matured(self, day: date, said: SaidOfDay | None, scale_S: Floats) -> Matured:
         """A day as the tracking learns from it: what the lineage's own experts had said of it."""

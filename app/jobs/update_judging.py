@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 
-from app.accuracy.blocks import Answers, Block, answers_of, blocks_of
+from app.accuracy.blocks import Answers, answers_of, blocks_of
 from app.accuracy.issued import stage, stage_champion, unstage
-from app.database.engine import Database
 from app.jobs.task import Errand
 from app.jobs.update_days import PAIRED
 from app.jobs.update_reading import UpdateReading
@@ -101,23 +99,14 @@ def _shifted(candidate: Forecaster) -> str:
 def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) -> tuple[Looks, list[Forecast]]:
     """Put what is said into the database under the job's id, part by part as it comes; what the checks look at in all of it, and
     the champion's parts."""
-    job_id, ids = UUID(errand.task["job_id"]), reading.data.series_ids
-
-    async def begin(database: Database) -> None:
-        async with database.transaction() as connection:
-            await unstage(connection, job_id)
-
-    async def put(database: Database, rows: list[Block]) -> None:
-        async with database.transaction() as connection:
-            await stage(connection, job_id, rows)
-
-    errand.run(begin)
+    job_id, ids = errand.job_id, reading.data.series_ids
+    errand.stage(partial(unstage, job_id=job_id))
     looks, champion = [], []
     first = 0
     for part in said:
         end = first + len(part.frozen.mean_SH)
         answers = Answers(part.experts, part.experts.forecast, None, part.frozen)
-        errand.run(partial(put, rows=list(blocks_of(answers, ids[first:end]))))
+        errand.stage(partial(stage, job_id=job_id, rows=list(blocks_of(answers, ids[first:end]))))
         looks.append(Looks.at(part.forecasts))
         champion.append(part.champion)
         first = end
@@ -127,12 +116,7 @@ def _staged(errand: Errand, reading: UpdateReading, said: Iterator[Answered]) ->
 def _stage_champion(errand: Errand, reading: UpdateReading, champion: Forecast) -> None:
     """What the champion says, where callers go on reading that."""
     answers = list(answers_of(champion, reading.data.series_ids))
-
-    async def put(database: Database) -> None:
-        async with database.transaction() as connection:
-            await stage_champion(connection, UUID(errand.task["job_id"]), answers)
-
-    errand.run(put)
+    errand.stage(partial(stage_champion, job_id=errand.job_id, answers=answers))
 
 
 def _record(reading: UpdateReading, scored: dict[str, list[dict[str, Any]]]) -> Record:

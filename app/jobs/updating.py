@@ -3,24 +3,25 @@
 What is said and scored is staged in the database under the job's id; it counts, like the version, once the parent publishes.
 """
 
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import numpy as np
+import structlog
 
 from app.accuracy.blocks import parts_of
-from app.database.engine import Database
 from app.drift.finding import Rule, Watched, learned_at_once, watch
-from app.drift.store import States, stage_states
+from app.drift.store import stage_states
 from app.jobs.task import Errand
 from app.jobs.update_days import DaysThatCame
 from app.jobs.update_judging import judged
 from app.jobs.update_reading import UpdateReading
 from app.jobs.update_sides import Sides, sides_of
 from models.cleaning import Findings
+from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
 from models.online.finetuning import UpdateConfig
 from models.online.stream import Speeds
@@ -28,7 +29,9 @@ from models.online.tracking import Matured
 from models.online.updating import Answering, NothingNew, advanced, fine_tuning_due, learned_on
 from models.parallel import Hands, hands
 from models.placement import Placement
-from models.progress import Progress, Report
+from models.progress import Progress, Report, TimeLimitReached
+
+log = structlog.get_logger()
 
 JUDGING = Progress(0.8, 0, 0, None, None, None, "judging")
 
@@ -55,27 +58,38 @@ class Updated:
 
 def updated(task: dict[str, Any], report: Report, placement: Placement) -> Updated:
     """Do all of it. Raises NothingNew, NotEnoughHistory or Problem."""
+    began, request = time.monotonic(), task["request"]
     made = _made(task, report, placement)
     if made is None:  # drift: networks learn on at once, for which all history is read
-        made = _made(task | {"request": task["request"] | {"fine_tune": True}}, report, placement)
+        made = _made(
+            task | {"request": request | {"fine_tune": True}},
+            report,
+            placement,
+            drift_until=began + request["max_seconds"],
+        )
     assert made is not None
     return made
 
 
 @dataclass(frozen=True)
 class _Learned:
-    """What the days that came in made of the head (L1, L2); `again` are those that it knew before. `at_once`: drift was
-    found that asks for networks to learn on."""
+    """What the days that came in made of the head (L1, L2); `again` are those that it knew before. `at_once`: the drift that was
+    found, where that asks for networks to learn on, as it is told once they have."""
 
     candidate: Forecaster
     days: DaysThatCame
     again: list[Matured]
     drift: Watched
-    at_once: bool
+    at_once: Watched | None
+    findings: Findings | None = None
+    """What cleaning found, where networks learned on."""
 
 
-def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated | None:
-    """None where drift was found that asks for networks to learn on, and they were not to."""
+def _made(
+    task: dict[str, Any], report: Report, placement: Placement, *, drift_until: float | None = None
+) -> Updated | None:
+    """None where drift was found that asks for networks to learn on, and they were not to. `drift_until`: they are to because of
+    that, in a job that ends then."""
     with Errand(task) as errand:
         sides = sides_of(errand, placement, fine_tune=_asked(task))
         tunes = _tunes(task, sides)
@@ -83,24 +97,20 @@ def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated
         with hands() as many:
             early = _answering(task, sides, sides.head, many) if sides.reading.came and not tunes else None
             sides.keep_sales(Path(task["kept_sales"]))
-            learned = _learned(errand, sides, many, tunes=tunes)
-            if learned.at_once and not tunes and _may_tune(task, sides):
+            learned = _learned(errand, sides, many)
+            if learned.at_once is not None and not tunes and _may_tune(task, sides):
                 return None
             if learned.days.rows:
-                errand.run(
-                    partial(_stage_states, job_id=UUID(task["job_id"]), states=learned.drift.states, sides=sides)
-                )
-            if not tunes and not sides.reading.came and not _changes(task, sides.head, learned.again):
-                return _only_scored(sides, learned)
+                ids = sides.reading.data.series_ids
+                errand.stage(partial(stage_states, job_id=errand.job_id, states=learned.drift.states, series_ids=ids))
             if not tunes:
-                report(JUDGING)
-                return _judged(errand, sides, learned, early or _answering(task, sides, learned.candidate, many), many)
-        candidate, findings = _fine_tuned(task, sides, learned.candidate, report)
-        report(JUDGING)
+                return _untuned(errand, sides, learned, early=early, many=many, report=report)
+        tuned = _tuned(task, sides, learned, report, drift_until)
         with hands() as many:
-            tuned = replace(learned, candidate=candidate)
-            made = _judged(errand, sides, tuned, _answering(task, sides, candidate, many), many)
-    return replace(made, findings=findings)
+            if isinstance(tuned, str):
+                return _telling(_untuned(errand, sides, learned, early=None, many=many, report=report), tuned)
+            report(JUDGING)
+            return _judged(errand, sides, tuned, _answering(task, sides, tuned.candidate, many), many)
 
 
 def _answering(task: dict[str, Any], sides: Sides, head: Forecaster, many: Hands) -> Answering:
@@ -111,7 +121,7 @@ def _answering(task: dict[str, Any], sides: Sides, head: Forecaster, many: Hands
     )
 
 
-def _learned(errand: Errand, sides: Sides, many: Hands, *, tunes: bool) -> _Learned:
+def _learned(errand: Errand, sides: Sides, many: Hands) -> _Learned:
     """Learn from the days, and score them on the way."""
     task, reading = errand.task, sides.reading
     days = DaysThatCame(errand, reading, sides.head, sides.panel, many.beside)
@@ -121,8 +131,47 @@ def _learned(errand: Errand, sides: Sides, many: Hands, *, tunes: bool) -> _Lear
     candidate = advanced(sides.head, sides.panel, came, again, speeds=speeds, common=sides.common)
     days.score_the_rest()
     drift = watch(reading.states, days.losses, reading.data.series_ids)
-    acted_on = learned_at_once(drift, reading.drifting, Rule(**task["drift"]))
-    return _Learned(candidate, days, again, drift if acted_on is None or not tunes else acted_on, acted_on is not None)
+    return _Learned(candidate, days, again, drift, learned_at_once(drift, reading.drifting, Rule(**task["drift"])))
+
+
+def _untuned(
+    errand: Errand, sides: Sides, learned: _Learned, *, early: Answering | None, many: Hands, report: Report
+) -> Updated:
+    """The update by what the days that came in made of the head alone; `early`: what networks were asked meanwhile."""
+    if not sides.reading.came and not _changes(errand.task, sides.head, learned.again):
+        return _only_scored(sides, learned)
+    report(JUDGING)
+    answering = early or _answering(errand.task, sides, learned.candidate, many)
+    return _judged(errand, sides, learned, answering, many)
+
+
+def _tuned(
+    task: dict[str, Any], sides: Sides, learned: _Learned, report: Report, drift_until: float | None
+) -> _Learned | str:
+    """The same with networks that have learned on. Why not, where they were to because of drift and could not: what was scored
+    and found has to count all the same, else the next update finds the same drift and fails like this one.
+
+    They have half the time that is left then, so that the update can go on without them.
+    """
+    request = task["request"]
+    seconds = request["max_seconds"] if drift_until is None else max((drift_until - time.monotonic()) / 2, 0.0)
+    config = UpdateConfig(seed=request["seed"] + sides.newest, max_seconds=seconds)
+    try:
+        candidate, findings = learned_on(learned.candidate, sides.seen, config=config, report=report)
+    except (NonFiniteLoss, TimeLimitReached) as error:
+        if drift_until is None:
+            raise
+        log.error("drift_not_learned_from", job=task["job_id"], detail=str(error))
+        return str(error)
+    return replace(learned, candidate=candidate, drift=learned.at_once or learned.drift, findings=findings)
+
+
+def _telling(made: Updated, why_not: str) -> Updated:
+    """The same, with a sentence in its verdict that networks did not learn on."""
+    if made.verdict is None:
+        return made
+    told = f"{made.verdict['sentence']} Drift was found, but networks could not learn on at once: {why_not}"
+    return replace(made, verdict=made.verdict | {"sentence": told})
 
 
 def _judged(errand: Errand, sides: Sides, learned: _Learned, answering: Answering, many: Hands) -> Updated:
@@ -130,12 +179,7 @@ def _judged(errand: Errand, sides: Sides, learned: _Learned, answering: Answerin
     fingerprint = many.beside.give(sides.reading.data.panel.fingerprint)
     told = judged(errand, sides, learned.candidate, answering, scores=scores, many=many)
     made = Updated(sides.reading, learned.candidate, told.metrics, told.verdict, told.issuance, scores, drifts)
-    return replace(made, fingerprint=fingerprint.result(), live_broken=told.live_broken)
-
-
-async def _stage_states(database: Database, *, job_id: UUID, states: States, sides: Sides) -> None:
-    async with database.transaction() as connection:
-        await stage_states(connection, job_id, states, sides.reading.data.series_ids)
+    return replace(made, fingerprint=fingerprint.result(), findings=learned.findings, live_broken=told.live_broken)
 
 
 def _asked(task: dict[str, Any]) -> bool | None:
@@ -173,11 +217,3 @@ def _only_scored(sides: Sides, learned: _Learned) -> Updated:
         told = f"the last day that version {line.head.version} has learned from"
         raise NothingNew(f"No sales after {line.learned_until}, {told}.")
     return Updated(sides.reading, None, {}, None, {}, learned.days.rows, learned.drift.as_dicts())
-
-
-def _fine_tuned(
-    task: dict[str, Any], sides: Sides, candidate: Forecaster, report: Report
-) -> tuple[Forecaster, Findings]:
-    request = task["request"]
-    config = UpdateConfig(seed=request["seed"] + sides.newest, max_seconds=request["max_seconds"])
-    return learned_on(candidate, sides.seen, config=config, report=report)

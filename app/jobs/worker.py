@@ -128,6 +128,8 @@ class Worker:
         """All that a child needs to know. It goes through a pipe: the URL may hold a password."""
         return {
             "job_id": str(ours.id),
+            "attempt": ours.attempt,
+            "worker": ours.worker,
             "kind": ours.kind,
             "request": ours.request,
             "database_url": self._database_url,

@@ -55,11 +55,13 @@ def sums_of_day(y_S: Floats, mean_SJ: Floats, quantiles_SJQ: Floats, scale_S: Fl
 def naive_of_day(memory_SM: Floats, days_ahead: int) -> tuple[Floats, Floats]:
     """What the seasonal naive had said of the day after a memory, from each of so many cutoffs before it, the latest first: mean
     (S, J) and quantiles (S, J, Q). The same weekday of the last week that a cutoff had seen, and around it how far such values
-    lay off in the RECENT days before all of these cutoffs."""
+    lay off in the RECENT days before all of these cutoffs, as far as the memory reaches; nothing around it where it does not."""
     days = memory_SM.shape[1]
     week_J = -(-np.arange(1, days_ahead + 1) // SEASON)
     value_SJ = memory_SM[:, days - SEASON * week_J]
     seen_SM = memory_SM[:, : days - days_ahead]
+    lacking = max(RECENT + SEASON * int(week_J[-1]) - seen_SM.shape[1], 0)
+    seen_SM = np.pad(seen_SM, ((0, 0), (lacking, 0)), constant_values=np.nan)
     quantiles_SJQ = np.empty((*value_SJ.shape, len(SCORED_LEVELS)), np.float32)
     for week in np.unique(week_J).tolist():
         off_SM = seen_SM[:, -RECENT:] - seen_SM[:, -RECENT - SEASON * week : -SEASON * week]

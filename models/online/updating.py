@@ -135,8 +135,9 @@ def learned_on(
 
 
 class Answering:
-    """What all sides say at a cutoff. Networks are asked part by part of the series as soon as this is made, since nothing that
-    is learned of the series meanwhile changes what they say; `by_state` answers by the state that was learned."""
+    """What all sides say at a cutoff, nothing (NaN) of series that a network may not answer for: callers read another method's
+    forecast of them. Networks are asked part by part of the series as soon as this is made, since nothing that is learned of the
+    series meanwhile changes what they say; `by_state` answers by the state that was learned."""
 
     def __init__(
         self,
@@ -181,14 +182,25 @@ class Answering:
                 for state in (candidate.tracking, self._before)
             )
             assert ours is not None and experts.frozen is not None
-            champion = before or champion or experts.frozen
-            yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, experts.frozen)
+            ours, champion, frozen = (
+                _read(said, some, self._cutoff) for said in (ours, before or champion or experts.frozen, experts.frozen)
+            )
+            yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, frozen)
 
     def champion_as_read(self, many: Hands) -> list[Forecast]:
         """What the champion says to callers, part by part: networks are asked for it."""
         panel, cutoff = self._panel, self._cutoff
         parts = [many.give(predict, self._champion, panel.rows(rows), cutoff, batch_size=BATCH) for rows in self._rows]
-        return [part.result() for part in parts]
+        pairs = zip(self._rows, parts, strict=True)
+        return [_read(part.result(), panel.rows(rows), cutoff) for rows, part in pairs]
+
+
+def _read(said: Forecast, panel: Panel, cutoff: int) -> Forecast:
+    """As far as callers read it."""
+    few_S = ~answerable(panel, cutoff)
+    said.mean_SH[few_S] = np.nan
+    said.quantiles_SHQ[few_S] = np.nan
+    return said
 
 
 def _untouched(head: Forecaster, champion: Forecaster) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from app.accuracy.issued import stage_series_scores
+from app.accuracy.blocks import ANSWERED, EXPERT
+from app.accuracy.issued import said_of_day, stage_series_scores
 from app.accuracy.store import KEPT_DAYS, record_scores
 from app.accuracy.sums import SOURCES, Kept, packed, together, total_of, unpacked
 from app.accuracy.weeks import first_kept_daily
@@ -61,7 +62,7 @@ async def test_scores_that_no_job_came_to_publish_are_removed_once_it_has_ended(
     assert await run(database, "SELECT job_id FROM series_scores WHERE day <> :day", day=NEWEST) == [lost]
 
 
-async def an_issuance(database: Database, cutoff: date) -> uuid.UUID:
+async def an_issuance(database: Database, cutoff: date, *, horizon: int = 7) -> uuid.UUID:
     job = uuid.uuid4()
     version = await run(
         database,
@@ -74,8 +75,11 @@ async def an_issuance(database: Database, cutoff: date) -> uuid.UUID:
     )
     await run(
         database,
-        "INSERT INTO issuances (cutoff, job_id, version, champion, horizon) VALUES (:cutoff, :job, :version, :version, 7)",
+        """
+        INSERT INTO issuances (cutoff, job_id, version, champion, horizon)
+        VALUES (:cutoff, :job, :version, :version, :horizon)""",
         cutoff=cutoff,
+        horizon=horizon,
         job=job,
         version=version[0],
     )
@@ -102,6 +106,29 @@ async def test_forecasts_as_issued_are_kept_for_56_days_counted_from_the_newest_
     left = set(await run(database, "SELECT job_id FROM issued"))
     assert left == {jobs[0], jobs[KEPT_DAYS - 1], working}
     assert len(await run(database, "SELECT cutoff FROM issuances")) == 3
+
+
+async def test_how_far_ahead_a_day_was_forecast_is_told_by_the_forecasts_that_are_still_kept(
+    database: Database, settings: Settings
+) -> None:
+    """A champion that went a year ahead and left is no reason to look for its forecasts for a year."""
+    await an_issuance(database, NEWEST - timedelta(days=KEPT_DAYS), horizon=365)
+    kept = await an_issuance(database, NEWEST)
+    pieces = {
+        "scales": np.ones(1, "<f4"),
+        "trained": np.ones((7, EXPERT), "<f2"),
+        "frozen": np.ones((7, ANSWERED), "<f4"),
+    }
+    values = {name: array.tobytes() for name, array in pieces.items()} | {"job": kept}
+    await run(
+        database,
+        "UPDATE issued SET scales = :scales, trained = :trained, candidate = :frozen, frozen = :frozen WHERE job_id = :job",
+        **values,
+    )
+    await keep_house(database, settings)
+    async with database.reading() as driver:
+        said = await said_of_day(driver, NEWEST + timedelta(days=1), np.array([1]), ours=frozenset())
+    assert said is not None and said.horizon == 7
 
 
 async def test_weeks_are_put_together_by_housekeeping_counted_from_the_newest_scored_day(

@@ -56,6 +56,22 @@ async def change(database: Database, statement: str, **values: Any) -> None:
         await connection.execute(text(statement), values)
 
 
+async def test_what_an_attempt_keeps_is_not_taken_over_meanwhile_and_no_other_attempt_keeps_it(
+    database: Database,
+) -> None:
+    ours = await claimed(database)
+    async with database.transaction() as connection:
+        await queue.check_held(connection, ours.fence, until_commit=True)
+        assert await beat(database, ours) is False, "signs of life go on"
+        await expire(database)
+        assert await take_over(database) == []
+    assert [status for _, status in await take_over(database)] == ["queued"]
+    for locked in (False, True):
+        with pytest.raises(queue.NotOurs, match=f"{ours.id} is no longer that of attempt 1"):
+            async with database.transaction() as connection:
+                await queue.check_held(connection, ours.fence, until_commit=locked)
+
+
 async def expire(database: Database) -> None:
     await change(database, "UPDATE jobs SET lease_expires_at = now() - interval '1 s' WHERE status = 'running'")
 

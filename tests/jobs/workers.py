@@ -142,14 +142,25 @@ async def _work(settings: Settings, database: Database, database_url: str) -> bo
         ours = await queue.claim(connection, "here", lease_seconds=600)
     if ours is None:
         return False
-    worker = Worker(settings, database, database_url, stop)
-    task = orjson.loads(orjson.dumps(worker._task(ours)))
+    running = RunningJob(ours, database, settings, claimed=claimed + 600, stop=stop)
+    await work_on(running, task_of(ours, settings, database_url))
+    return True
+
+
+def task_of(ours: queue.Claim, settings: Settings, database_url: str) -> dict[str, Any]:
+    """What a child is told of a claimed job, as it comes out of the pipe."""
+    worker = Worker(settings, Database(database_url), database_url, asyncio.Event())
+    task: dict[str, Any] = orjson.loads(orjson.dumps(worker._task(ours)))
+    return task
+
+
+async def work_on(running: RunningJob, task: dict[str, Any]) -> dict[str, Any] | None:
+    """Do a claimed job to its settled end, in this process; the child's last word."""
     here = Here()
     child = Child(here)
     await asyncio.to_thread(here.work, task)
-    running = RunningJob(ours, database, settings, claimed=claimed + 600, stop=stop)
     await running._settle(await running._child_ended(child), child.news)
-    return True
+    return child.last_word
 
 
 def training_child(worker: int) -> psutil.Process | None:

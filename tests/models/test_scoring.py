@@ -114,6 +114,20 @@ def test_the_seasonal_naive_says_of_a_day_what_each_cutoff_had_seen_of_its_weekd
             assert quantiles_SJQ[series, j] == pytest.approx(np.maximum(mean_SJ[series, j] + around, 0), abs=1e-5)
 
 
+@pytest.mark.parametrize("ahead", [28, 147, 148, 196, 365])
+def test_the_seasonal_naive_looks_back_as_far_as_the_memory_reaches(ahead: int) -> None:
+    days = 392
+    memory_M = np.random.default_rng(7).poisson(4, days).astype(np.float32)
+    mean_SJ, quantiles_SJQ = naive_of_day(memory_M[None], ahead)
+    seen = range(days - ahead)
+    for j in range(ahead):
+        back = 7 * (j // 7 + 1)
+        assert mean_SJ[0, j] == memory_M[days - back]
+        off = [memory_M[k] - memory_M[k - back] for k in seen[-91:] if k >= back]
+        around = np.quantile(off, SCORED_LEVELS) if off else 0.0
+        assert quantiles_SJQ[0, j] == pytest.approx(np.maximum(mean_SJ[0, j] + around, 0), abs=1e-5)
+
+
 def test_the_seasonal_naive_of_a_day_reads_nothing_that_its_cutoffs_had_not_seen() -> None:
     """Each cutoff's word of the day stays when days after that cutoff are changed."""
     rng = np.random.default_rng(6)

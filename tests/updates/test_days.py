@@ -9,7 +9,7 @@ import numpy as np
 
 from models.online.tracking import untracked
 from tests.registry.support import flip_byte
-from tests.updates.world import NAMES, NEWEST, Shop, day_of, sold
+from tests.updates.world import NAMES, NEWEST, Name, Shop, day_of, sold
 
 NEWCOMERS = [("C", "S1"), ("B", "S2")]
 
@@ -44,6 +44,54 @@ async def test_after_a_week_without_sales_updates_go_on_and_new_series_begin_wit
     assert [one["forecast"] for one in await shop.forecasts()] == [one["forecast"] for one in said]
     for one in await shop.forecasts(NEWCOMERS):
         assert len(one["forecast"]) > 0 and all(day["mean"] >= 0 for day in one["forecast"])
+
+
+async def test_days_before_all_that_is_left_of_the_sales_are_not_looked_for(shop: Shop) -> None:
+    """They were learned, and deleted since; or nobody has sold anything on them."""
+    before = await shop.state(2)
+    answer = await shop.client.delete("/v1/sales", params={"to": str(day_of(NEWEST - 20))})
+    assert answer.status_code == 200 and answer.json()["deleted"] == (NEWEST - 19) * len(NAMES), answer.text
+    await shop.post([NEWEST + 1])
+    assert await shop.updated(promote="always") == 3
+    state = await shop.state(3)
+    assert not state.again_SD.any()
+    np.testing.assert_array_equal(state.learned_SD[:, :-1], before.learned_SD[:, 1:])
+    assert state.learned_SD[:, -1].tolist() == [sold(name, NEWEST + 1) for name in NAMES]
+
+    assert (await shop.client.delete("/v1/sales", params={"to": str(day_of(NEWEST + 1))})).status_code == 200
+    await shop.post(range(NEWEST + 30, NEWEST + 50))
+    assert await shop.updated(promote="always") == 4
+    state = await shop.state(4)
+    assert np.isfinite(state.learned_SD[:, -20:]).all() and not np.isfinite(state.learned_SD[:, :-20]).any()
+
+
+async def test_a_newcomer_is_scored_from_the_first_forecast_that_a_network_made_of_it(shop: Shop) -> None:
+    """Until its 14th day callers read another method's, which nobody keeps; none of that is held against the networks."""
+    newcomer = NEWCOMERS[0]
+    await shop.post(range(NEWEST - 3, NEWEST + 1), [newcomer])
+    await shop.post([NEWEST + 1], [*NAMES, newcomer])
+    assert await shop.updated(promote="always") == 3
+    (said,) = await shop.forecasts([newcomer])
+    assert said["fallback"]["reason"] == "too_little_history"
+    checks = (await shop.client.get("/v1/models/3/verdict")).json()["checks"]
+    assert {check["name"]: check["passed"] for check in checks}["finite"] is True
+
+    await shop.post(range(NEWEST + 2, NEWEST + 11), [*NAMES, newcomer])
+    assert await shop.updated(promote="always") == 4
+    assert await scored(shop, newcomer) == {"horizons": 0, "baseline": 0, "frozen": 0}
+    assert await scored(shop, NAMES[0]) == {"horizons": 19, "baseline": 19, "frozen": 19}
+    (said,) = await shop.forecasts([newcomer])
+    assert (said["fallback"], said["model_version"]) == (None, 4)
+
+    await shop.post([NEWEST + 11], [*NAMES, newcomer])
+    assert await shop.updated(promote="always") == 5
+    assert await scored(shop, newcomer) == {"horizons": 1, "baseline": 1, "frozen": 1}
+
+
+async def scored(shop: Shop, name: Name) -> dict[str, int]:
+    """How many forecasts of a series were compared, by whose they are."""
+    answer = (await shop.client.get("/v1/accuracy", params={"sku": name[0], "location": name[1]})).json()
+    return {whose: answer[whose][-1]["n"] for whose in ("horizons", "baseline", "frozen")}
 
 
 async def test_a_newest_day_that_was_taken_back_is_learned_again_when_it_comes(shop: Shop) -> None:
