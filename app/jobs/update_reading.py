@@ -21,7 +21,7 @@ from app.accuracy.store import scored_until
 from app.database.engine import Database, begun
 from app.drift.finding import LATELY_DAYS
 from app.drift.store import States, drifting_series, read_states
-from app.jobs.task import Champion
+from app.jobs.task import Champion, last_day_over
 from app.sales.panel import TrainingData, read_panel
 from models.online.finetuning import last_complete_day
 from models.online.stream import FINE_TUNING_DAYS
@@ -50,7 +50,8 @@ class Line:
 
 @dataclass(frozen=True)
 class UpdateReading:
-    """`newest` is the newest complete day; `came` are days to learn from, `again` corrected ones, `to_score` those to score.
+    """`posted` is the newest day with sales, `newest` the newest one to learn from; `came` are days to learn from, `again`
+    corrected ones, `to_score` those to score.
 
     `record`: for each scored day of the lineage its sums by (source, segment, stretch). `states` are those of the detectors of
     drift, `drifting` the series that were found to drift lately and not learned from since.
@@ -58,6 +59,7 @@ class UpdateReading:
 
     data: TrainingData
     line: Line
+    posted: date
     newest: date
     came: list[date]
     again: list[date]
@@ -68,22 +70,27 @@ class UpdateReading:
 
 
 async def read_update(
-    database: Database, *, fine_tune: bool | None, kept: Path, without: Sequence[int] = ()
+    database: Database, *, fine_tune: bool | None, until: date | None, kept: Path, without: Sequence[int] = ()
 ) -> UpdateReading | None:
-    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need, and of
-    that only what is not `kept` in a file.
+    """None without a champion, or without sales of a day that may be learned. All history is read where networks learn on, else
+    what forecasts need, and of that only what is not `kept` in a file.
 
-    `without`: versions that cannot be loaded, so that the lineage goes on from the newest one before them.
+    `until`: no later day is read, and the newest one is learned from, complete or not; None: the newest complete one that is
+    over. `without`: versions that cannot be loaded, so that the lineage goes on from the newest one before them.
     """
     async with database.snapshot() as connection:
         driver = await begun(connection)
         line = await _line(driver, without)
         if line is None:
             return None
-        data = await _panel(connection, driver, line, fine_tune=fine_tune, kept=kept)
+        posted: date | None = await driver.fetchval("SELECT max(last_day) FROM series WHERE rows > 0")
+        if posted is None:
+            return None
+        last = min(posted, until or await last_day_over(connection))
+        data = await _panel(connection, line, last=last, fine_tune=fine_tune, kept=kept)
         if data is None:
             return None
-        newest = _date(data, last_complete_day(data.panel))
+        newest = _date(data, last_complete_day(data.panel)) if until is None else data.cutoff
         first = newest - timedelta(days=SCORED_AT_MOST - 1)
         until = await scored_until(driver)
         to_score = _days(first if until is None else max(first, until + timedelta(days=1)), newest)
@@ -92,6 +99,7 @@ async def read_update(
         return UpdateReading(
             data,
             line,
+            posted,
             newest,
             came,
             again,
@@ -138,14 +146,12 @@ async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | No
 
 
 async def _panel(
-    connection: AsyncConnection, driver: asyncpg.Connection, line: Line, *, fine_tune: bool | None, kept: Path
+    connection: AsyncConnection, line: Line, *, last: date, fine_tune: bool | None, kept: Path
 ) -> TrainingData | None:
-    newest: date | None = await driver.fetchval("SELECT max(last_day) FROM series WHERE rows > 0")
-    if newest is None:
-        return None
-    due = fine_tune or (fine_tune is None and (newest - line.fine_tuned_until).days >= FINE_TUNING_DAYS)
-    since = None if due else newest - timedelta(days=MEMORY + SCORED_AT_MOST)
-    return await read_panel(connection, since=since, kept=kept)
+    """Sales up to a day."""
+    due = fine_tune or (fine_tune is None and (last - line.fine_tuned_until).days >= FINE_TUNING_DAYS)
+    since = None if due else last - timedelta(days=MEMORY + SCORED_AT_MOST)
+    return await read_panel(connection, since=since, until=last, kept=kept)
 
 
 async def _corrected(driver: asyncpg.Connection, line: Line, newest: date) -> list[date]:

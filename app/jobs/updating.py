@@ -19,7 +19,7 @@ from app.jobs.task import Errand
 from app.jobs.update_days import DaysThatCame
 from app.jobs.update_judging import judged
 from app.jobs.update_reading import UpdateReading
-from app.jobs.update_sides import Sides, sides_of
+from app.jobs.update_sides import Sides, sides_of, until_of
 from models.cleaning import Findings
 from models.forecaster import Forecaster
 from models.online.finetuning import UpdateConfig
@@ -78,6 +78,9 @@ def _made(task: dict[str, Any], report: Report, placement: Placement) -> Updated
     """None where drift was found that asks for networks to learn on, and they were not to."""
     with Errand(task) as errand:
         sides = sides_of(errand, placement, fine_tune=_asked(task))
+        until = until_of(task)
+        if until is not None and until < sides.reading.line.learned_until:
+            raise _nothing_new(sides)  # what is known already cannot be unlearned
         tunes = _tunes(task, sides)
         report(Progress(0.1, 0, 0, None, None, None, "updating"))
         with hands() as many:
@@ -169,10 +172,15 @@ def _changes(task: dict[str, Any], head: Forecaster, again: list[Matured]) -> bo
 
 def _only_scored(sides: Sides, learned: _Learned) -> Updated:
     if not learned.days.rows:
-        line = sides.reading.line
-        told = f"the last day that version {line.head.version} has learned from"
-        raise NothingNew(f"No sales after {line.learned_until}, {told}.")
+        raise _nothing_new(sides)
     return Updated(sides.reading, None, {}, None, {}, learned.days.rows, learned.drift.as_dicts())
+
+
+def _nothing_new(sides: Sides) -> NothingNew:
+    line, posted = sides.reading.line, sides.reading.posted
+    told = f"No sales after {line.learned_until}, the last day that version {line.head.version} has learned from."
+    waits = f" Rows up to {posted} wait: the day is not over, or few series have come in."
+    return NothingNew(told + (waits if posted > max(line.learned_until, sides.reading.newest) else ""))
 
 
 def _fine_tuned(

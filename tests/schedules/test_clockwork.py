@@ -195,6 +195,7 @@ async def test_a_worker_keeps_house_and_makes_what_is_due(
     await run(database, "UPDATE schedules SET since = '2026-01-01', enabled = name IN ('daily-update', 'housekeeping')")
     await run(database, "INSERT INTO workers (name, heartbeat_at) VALUES ('gone', now() - interval '25 hours')")
     await post_days(client, "2026-09-01", "2026-09-05")
+    await run(database, "UPDATE posts SET created_at = created_at - interval '1 hour'")
     await add_champion(database, "2026-09-01")
     stop = asyncio.Event()
     settings = settings.model_copy(update={"refresh": False})

@@ -3,11 +3,13 @@
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from models.online.tracking import untracked
+from tests.jobs.workers import TINY
 from tests.registry.support import flip_byte
 from tests.updates.world import NAMES, NEWEST, Shop, day_of, sold
 
@@ -71,6 +73,32 @@ async def a_correction_of_a_day_long_ago_is_found_beside_the_newest_day(shop: Sh
     state = await shop.state(7)
     assert (state.learned_SD[1, -10], state.again_SD[1, -10]) == (5.0, True)
     assert state.again_SD[:, -9:].sum() == 0
+
+
+async def test_a_day_is_learned_once_it_is_over_or_when_it_is_asked_for(shop: Shop) -> None:
+    """Of tomorrow there can be sales already. One of three series is few, but not where somebody says that it is all."""
+    tomorrow = (datetime.now(UTC).date() - day_of(0)).days + 1
+    await shop.post([NEWEST + 1, NEWEST + 2, tomorrow], NAMES[:1])
+    await shop.post([NEWEST + 2, tomorrow], NAMES[1:])
+    trained = await shop.job(TINY | {"promote": "never"})
+    assert (await shop.model(trained["model_version"]))["trained_on"]["cutoff"] == str(day_of(NEWEST + 2))
+
+    version = await shop.updated(until=str(day_of(NEWEST + 1)), promote="always")
+    assert (await shop.model(version))["trained_on"]["cutoff"] == str(day_of(NEWEST + 1))
+    learned = (await shop.state(version)).learned_SD[:, -1]
+    np.testing.assert_array_equal(learned, [sold(NAMES[0], NEWEST + 1), np.nan, np.nan])
+    assert await shop.rows("SELECT max(day) FROM scored_days") == [day_of(NEWEST + 1)]
+    assert await shop.rows("SELECT max(cutoff) FROM issuances") == [day_of(NEWEST + 1)]
+
+    assert (await shop.model(await shop.updated()))["trained_on"]["cutoff"] == str(day_of(NEWEST + 2))
+    quiet = await shop.update()
+    assert quiet["outcome"].endswith(
+        f" Rows up to {day_of(tomorrow)} wait: the day is not over, or few series have come in."
+    )
+    known = await shop.update(until=str(day_of(NEWEST + 1)))
+    assert (known["status"], known["model_version"]) == ("succeeded", None)
+    version = await shop.updated(until=str(day_of(tomorrow)))
+    assert (await shop.model(version))["trained_on"]["cutoff"] == str(day_of(tomorrow))
 
 
 async def test_lost_and_unwritten_artifacts_stop_no_forecast_and_updates_go_on_from_what_is_left(shop: Shop) -> None:

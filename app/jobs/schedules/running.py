@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.jobs.schedules import due, store
 from app.jobs.schedules.due import Kind, Schedule
-from app.jobs.schedules.requests import Retraining, retraining, update_request
+from app.jobs.schedules.requests import Retraining, fine_tuning_request, retraining, update_request
 from app.jobs.schedules.store import Champion, Learned, Sales
 
 log = structlog.get_logger()
@@ -83,16 +83,26 @@ async def _due_day(
 async def _day_to_learn(
     connection: AsyncConnection, schedule: Schedule, now: datetime, champion: Champion, sales: Sales
 ) -> date | None:
-    """The newest closed day of sales that is to be learned: by what has come in where that says more than the clock."""
+    """The newest closed day of sales that is to be learned: by what has come in where that says more than the clock. A day that
+    the clock has closed waits a while for rows that still come in: it has one update."""
     known = _known_day(schedule, champion)
     by_hour = due.closed_by_hour(schedule, now, known, sales.newest)
     days = due.open_days(schedule, now, known, sales.newest)
+    if by_hour is not None and await _still_comes_in(connection, schedule, by_hour, now):
+        days.append(by_hour)
+        by_hour = None
     if days and schedule.closed_share is not None and schedule.looked_at != sales.state:
         complete = await store.newest_complete_day(connection, days, schedule.closed_share)
         if complete is not None:
             return complete
         await store.note_look(connection, schedule, sales.state)
     return by_hour
+
+
+async def _still_comes_in(connection: AsyncConnection, schedule: Schedule, day: date, now: datetime) -> bool:
+    """Whether rows of a day that the clock has closed came a moment ago, and it has not been waited for them for long."""
+    came = await store.posts_of_day(connection, day, now=now)
+    return came is not None and due.still_comes_in(schedule, day, now, first=came.first, last=came.last)
 
 
 async def _run(connection: AsyncConnection, schedule: Schedule, day: date, champion: Champion | None) -> bool:
@@ -106,7 +116,7 @@ async def _run(connection: AsyncConnection, schedule: Schedule, day: date, champ
             return False
         request = asked.request
     else:
-        request = update_request(fine_tune=schedule.kind == "fine_tune")
+        request = update_request(day) if schedule.kind == "update" else fine_tuning_request()
     job = await store.add_scheduled_job(connection, schedule, day, request)
     if job is not None:
         log.info("job_scheduled", job=str(job), schedule=schedule.name, day=str(day))

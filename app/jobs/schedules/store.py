@@ -49,6 +49,14 @@ class Sales:
     state: int
 
 
+@dataclass(frozen=True)
+class Posted:
+    """When the first and the last of some posts came."""
+
+    first: datetime
+    last: datetime
+
+
 async def database_now(connection: AsyncConnection) -> datetime:
     """The database's clock decides, as it does about leases: machines of workers may disagree."""
     now: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
@@ -169,6 +177,20 @@ async def read_sales(connection: AsyncConnection) -> Sales | None:
     )
     row = found.one()
     return None if row.newest is None else Sales(row.newest, row.state)
+
+
+async def posts_of_day(connection: AsyncConnection, day: date, *, now: datetime) -> Posted | None:
+    """The posts of sales that have come by now and span a day; None: there are none. Looked for from the day before it on, for
+    nobody posts a day earlier, whatever his time zone."""
+    found = await connection.execute(
+        text("""
+        SELECT min(created_at) AS first, max(created_at) AS last FROM posts
+        WHERE created_at BETWEEN CAST(:day AS date) - 1 AND :now
+        AND kind = 'sales' AND first_day <= :day AND last_day >= :day AND series_ids <> '{}'"""),
+        {"day": day, "now": now},
+    )
+    row = found.one()
+    return None if row.first is None else Posted(row.first, row.last)
 
 
 async def newest_complete_day(connection: AsyncConnection, days: list[date], share: float) -> date | None:
