@@ -18,6 +18,10 @@ KEPT_DAYS = 56
 COUNTS = """(s.days > 1 OR EXISTS (SELECT FROM scored_days d WHERE d.day = s.day AND d.job_id = s.job_id))"""
 """SQL: whether a row `s` of `series_scores` counts. A week was put together of days that did."""
 
+UP_TO_SALES = "day <= coalesce((SELECT max(last_day) FROM series), day)"
+"""SQL: whether a `day` is none after the newest with sales. Days of sales that were deleted do not count as the newest."""
+NEWEST_SCORED = f"(SELECT max(day) FROM scored_days WHERE {UP_TO_SALES})"
+
 
 @dataclass(frozen=True)
 class Issuance:
@@ -35,8 +39,8 @@ class Issuance:
 
 
 async def scored_until(driver: asyncpg.Connection) -> date | None:
-    """The newest day that was scored."""
-    day: date | None = await driver.fetchval("SELECT max(day) FROM scored_days")
+    """The newest day that was scored, of those up to the newest with sales."""
+    day: date | None = await driver.fetchval(f"SELECT {NEWEST_SCORED}")
     return day
 
 
@@ -67,9 +71,11 @@ async def record_scores(connection: AsyncConnection, job_id: uuid.UUID, days: di
 
 
 async def remove_unread(connection: AsyncConnection) -> int:
-    """Remove forecasts as issued that are older than KEPT_DAYS, counted from the newest cutoff, and what jobs that ended left
-    behind unpublished; returns how many blocks."""
-    newest = await connection.execute(text("SELECT max(cutoff) FROM issuances"))
+    """Remove forecasts as issued that are older than KEPT_DAYS, counted from the newest cutoff up to the newest day of sales, and
+    what jobs that ended left behind unpublished; returns how many blocks."""
+    newest = await connection.execute(
+        text(f"SELECT max(day) FROM (SELECT cutoff AS day FROM issuances) AS cutoffs WHERE {UP_TO_SALES}")
+    )
     cutoff = newest.scalar_one_or_none()
     if cutoff is None:
         return 0

@@ -92,8 +92,8 @@ async def read_update(
             return None
         newest = _date(data, last_complete_day(data.panel)) if until is None else data.cutoff
         first = newest - timedelta(days=SCORED_AT_MOST - 1)
-        until = await scored_until(driver)
-        to_score = _days(first if until is None else max(first, until + timedelta(days=1)), newest)
+        scored = await scored_until(driver)
+        to_score = _days(first if scored is None else max(first, scored + timedelta(days=1)), newest)
         came = _days(max(first, line.learned_until + timedelta(days=1)), newest)
         again = await _corrected(driver, line, newest)
         return UpdateReading(
@@ -104,7 +104,7 @@ async def read_update(
             came,
             again,
             to_score,
-            await _record(driver, line),
+            await _record(driver, line, scored or newest),
             await read_states(driver, data.series_ids),
             await drifting_series(driver, max(newest - timedelta(days=LATELY_DAYS), line.fine_tuned_until)),
         )
@@ -185,15 +185,18 @@ async def _corrected(driver: asyncpg.Connection, line: Line, newest: date) -> li
     return sorted(row["day"] for row in rows)
 
 
-async def _record(driver: asyncpg.Connection, line: Line) -> dict[date, dict[tuple[str, str, str], list[float]]]:
-    """The lineage's live record: sums of the days that its own jobs scored."""
+async def _record(
+    driver: asyncpg.Connection, line: Line, last: date
+) -> dict[date, dict[tuple[str, str, str], list[float]]]:
+    """The lineage's live record up to a day: sums of the days that its own jobs scored."""
     rows = await driver.fetch(
         """
         SELECT s.day, s.source, s.segment, s.stretch, s.sums FROM scores s JOIN scored_days d USING (day)
         WHERE d.job_id = ANY($1) AND s.source LIKE 'lineage%'
-        AND s.day > (SELECT max(day) FROM scored_days) - $2::int""",
+        AND s.day BETWEEN $2 AND $3""",
         list(line.jobs),
-        RECORD_DAYS,
+        last - timedelta(days=RECORD_DAYS - 1),
+        last,
     )
     found: dict[date, dict[tuple[str, str, str], list[float]]] = {}
     for row in rows:

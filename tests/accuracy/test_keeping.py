@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from app.accuracy.issued import stage_series_scores
-from app.accuracy.store import KEPT_DAYS, record_scores
+from app.accuracy.store import KEPT_DAYS, record_scores, scored_until
 from app.accuracy.sums import SOURCES, Kept, packed, together, total_of, unpacked
 from app.accuracy.weeks import first_kept_daily
 from app.config import Settings
 from app.database.engine import Database
 from app.jobs.upkeep import keep_house
 from models.online.scoring import SUMS
+from tests.jobs.workers import add_sales
 
 NEWEST = date(2026, 6, 14)  # a Sunday
 
@@ -102,6 +103,22 @@ async def test_forecasts_as_issued_are_kept_for_56_days_counted_from_the_newest_
     left = set(await run(database, "SELECT job_id FROM issued"))
     assert left == {jobs[0], jobs[KEPT_DAYS - 1], working}
     assert len(await run(database, "SELECT cutoff FROM issuances")) == 3
+
+
+async def test_days_after_the_newest_day_of_sales_do_not_make_others_old(
+    database: Database, settings: Settings
+) -> None:
+    """Sales of a trial were deleted, and those that are there now are of months before."""
+    await add_sales(database, days=10, first=str(NEWEST - timedelta(days=109)))
+    last = NEWEST - timedelta(days=100)
+    jobs = [await an_issuance(database, cutoff) for cutoff in (NEWEST, last, last - timedelta(days=1))]
+    for day in (NEWEST, last):
+        await score(database, day, uuid.uuid4())
+    await keep_house(database, settings)
+    assert set(await run(database, "SELECT job_id FROM issued")) == set(jobs)
+    assert await run(database, "SELECT DISTINCT days FROM series_scores") == [1]
+    async with database.reading() as driver:
+        assert await scored_until(driver) == last
 
 
 async def test_weeks_are_put_together_by_housekeeping_counted_from_the_newest_scored_day(

@@ -52,6 +52,18 @@ async def test_fine_tuning_runs_every_week_from_the_training_that_became_champio
     assert (found["last_run"], found["next_run"]) == ("2026-10-09T04:00:00Z", "2026-10-11T04:00:00Z")
 
 
+async def test_sales_that_were_deleted_do_not_count_as_seen(client: httpx.AsyncClient, database: Database) -> None:
+    await only(database, "retraining")
+    await post_days(client, "2026-09-01", "2026-09-05")
+    await add_champion(database, "2026-09-04", created="2026-09-05T12:00")
+    assert await run_at(database, "2026-10-04T05:00") == ["train"]
+    await end_jobs(database)
+    await client.delete("/v1/sales", params={"from": "2026-09-01", "to": "2026-09-05"})
+    assert await run_at(database, "2026-11-01T05:00") == []
+    await post_days(client, "2026-08-01", "2026-08-31")
+    assert await run_at(database, "2026-11-01T05:01") == ["train"]
+
+
 async def test_a_training_that_became_champion_puts_fine_tuning_off(
     client: httpx.AsyncClient, database: Database
 ) -> None:

@@ -246,6 +246,20 @@ async def test_sales_around_the_clock_are_learned_every_day(client: httpx.AsyncC
     assert await scheduled_days(database, DAILY) == [f"2026-10-{number}" for number in range(19, 24)]
 
 
+async def test_days_of_sales_that_were_deleted_hold_no_later_history_up(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """Sales of a trial go, and history comes whose newest day is older."""
+    await post_days(client, "2026-10-19")
+    assert await run_at(database, "2026-10-20T12:00") == ["update"]
+    await end_jobs(database)
+    assert (await client.delete("/v1/sales", params={"from": "2026-09-21"})).status_code == 200
+    await add_champion(database, "2026-09-19")
+    assert (await shown(client, DAILY))["next_run"] == "2026-09-21T03:00:00Z"
+    assert await run_at(database, "2026-10-20T12:01") == ["update"]
+    assert await scheduled_days(database, DAILY) == ["2026-09-20", "2026-10-19"]
+
+
 async def test_when_it_ran_and_runs_next(client: httpx.AsyncClient, database: Database) -> None:
     before = await shown(client, DAILY)
     assert (before["last_run"], before["next_run"]) == (None, "2026-10-20T03:00:00Z")

@@ -85,9 +85,11 @@ def next_slot(schedule: Schedule, now: datetime, learned: date | None = None) ->
     return instant(schedule, day)
 
 
-def known_day(schedule: Schedule, cutoff: date | None) -> date | None:
-    """The newest day of sales that a daily update need not learn again: the last one's, or the champion's own."""
-    return max((day for day in (schedule.last_day, cutoff) if day is not None), default=None)
+def known_day(schedule: Schedule, cutoff: date | None, newest: date | None) -> date | None:
+    """The newest day of sales that a daily update need not learn again: the last one's, or the champion's own. A last one after
+    the `newest` day that is posted was for sales that were deleted since."""
+    ran = None if schedule.last_day is None or newest is None or schedule.last_day > newest else schedule.last_day
+    return max((day for day in (ran, cutoff) if day is not None), default=None)
 
 
 def closed_by_hour(schedule: Schedule, now: datetime, known: date | None, newest: date) -> date | None:

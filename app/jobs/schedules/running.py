@@ -54,12 +54,12 @@ async def bring_forward(connection: AsyncConnection, name: str) -> bool:
     return True
 
 
-def next_run(schedule: Schedule, champion: Champion | None, now: datetime) -> datetime | None:
+def next_run(schedule: Schedule, champion: Champion | None, sales: Sales | None, now: datetime) -> datetime | None:
     """When a schedule runs next, at the latest; in the past where it waits; None where it is off or has nothing to go on from."""
     if not schedule.enabled or (champion is None and schedule.kind != "housekeeping"):
         return None
     if schedule.kind == "update":
-        known = _known_day(schedule, champion)
+        known = _known_day(schedule, champion, sales)
         return None if known is None else due.next_update(schedule, known)
     return due.next_slot(schedule, now, _learned_on(schedule, champion))
 
@@ -74,8 +74,10 @@ async def _due_day(
         return None
     if schedule.kind == "update":
         return await _day_to_learn(connection, schedule, now, champion, sales)
-    known = [day for day in (schedule.newest_day, _seen(schedule, champion)) if day is not None]
-    if known and sales.newest <= max(known):
+    if sales.newest in (
+        schedule.newest_day,
+        _seen(schedule, champion),
+    ):  # a later day is of sales that were deleted since
         return None
     return due.due_slot(schedule, now, _learned_on(schedule, champion))
 
@@ -85,7 +87,7 @@ async def _day_to_learn(
 ) -> date | None:
     """The newest closed day of sales that is to be learned: by what has come in where that says more than the clock. A day that
     the clock has closed waits a while for rows that still come in: it has one update."""
-    known = _known_day(schedule, champion)
+    known = _known_day(schedule, champion, sales)
     by_hour = due.closed_by_hour(schedule, now, known, sales.newest)
     days = due.open_days(schedule, now, known, sales.newest)
     if by_hour is not None and await _still_comes_in(connection, schedule, by_hour, now):
@@ -135,7 +137,7 @@ async def _retraining(connection: AsyncConnection, champion: Champion) -> Retrai
     return asked
 
 
-def _known_day(schedule: Schedule, champion: Champion | None) -> date | None:
+def _known_day(schedule: Schedule, champion: Champion | None, sales: Sales | None) -> date | None:
     """The newest day of sales that need not be learned again.
 
     Where sales come in around the clock, a nightly job has seen the first hours of the day that has just begun: that day is not
@@ -144,7 +146,7 @@ def _known_day(schedule: Schedule, champion: Champion | None) -> date | None:
     cutoff = None if champion is None else champion.cutoff
     if champion is not None and champion.by_schedule and cutoff is not None:
         cutoff = min(cutoff, due.newest_slot(schedule, champion.created) - due.DAY)
-    return due.known_day(schedule, cutoff)
+    return due.known_day(schedule, cutoff, None if sales is None else sales.newest)
 
 
 def _training(schedule: Schedule, champion: Champion | None) -> Learned | None:
