@@ -22,6 +22,7 @@ from app.database.engine import Database, begun
 from app.drift.finding import LATELY_DAYS
 from app.drift.store import States, drifting_series, read_states
 from app.jobs.task import Champion, last_day_over
+from app.quarantine.store import not_held
 from app.sales.panel import TrainingData, read_panel
 from models.online.finetuning import last_complete_day
 from models.online.stream import FINE_TUNING_DAYS
@@ -155,34 +156,47 @@ async def _panel(
 
 
 async def _corrected(driver: asyncpg.Connection, line: Line, newest: date) -> list[date]:
-    """Days that the head has learned from and that were touched since it read its sales, by posts or by decisions about the
-    quarantine: the newest of them, oldest first. A day after `newest` was taken back, and is learned again when it comes."""
+    """Days that the head has learned from and of which a quantity differs since it read its sales, by posts or by decisions about
+    the quarantine: the newest of them, oldest first. A day after `newest` was taken back, and is learned again when it comes."""
     first = line.learned_until - timedelta(days=REMEMBERED_DAYS - 1)
     last = min(line.learned_until, newest)
-    rows = await driver.fetch(
-        """
-        WITH head AS (  -- its job began before it read, and sales may have come while it worked
-            SELECT coalesce(j.started_at, v.created_at) AS read_at
-            FROM versions v LEFT JOIN jobs j ON j.id = v.job_id WHERE v.version = $3),
-        later AS (
-            SELECT p.id, p.kind, p.series_ids, greatest(p.first_day, $1::date) AS first, least(p.last_day, $2::date) AS last
-            FROM posts p, head WHERE p.created_at > head.read_at AND p.first_day <= $2 AND p.last_day >= $1),
-        touched AS (  -- a post of yesterday with one row of last week spans days that it says nothing of
-            SELECT s.day FROM later CROSS JOIN LATERAL unnest(series_ids) AS series (id)
-            JOIN sales s ON s.series_id = series.id AND s.day BETWEEN first AND last AND s.post_id = later.id
-            WHERE kind = 'sales'
-            UNION
-            SELECT day::date FROM later CROSS JOIN LATERAL generate_series(first, last, interval '1 day') AS day
-            WHERE kind <> 'sales'
-            UNION
-            SELECT q.day FROM quarantine q, head WHERE q.decided_at > head.read_at AND q.day BETWEEN $1 AND $2)
-        SELECT day FROM touched ORDER BY day DESC LIMIT $4""",
-        first,
-        last,
-        line.head.version,
-        AGAIN_AT_MOST,
-    )
+    rows = await driver.fetch(_CORRECTED, first, last, line.head.version, AGAIN_AT_MOST)
     return sorted(row["day"] for row in rows)
+
+
+# What stood there when the head read is what the first of the later posts replaced, unless another of them had written it: then
+# there was nothing. So a post that says the same again, or another price, is no correction, nor is one that was undone.
+_CORRECTED = f"""
+WITH head AS (  -- its job began before it read, and sales may have come while it worked
+    SELECT coalesce(j.started_at, v.created_at) AS read_at
+    FROM versions v LEFT JOIN jobs j ON j.id = v.job_id WHERE v.version = $3),
+later AS (
+    SELECT p.id, series.id AS series_id, greatest(p.first_day, $1::date) AS first, least(p.last_day, $2::date) AS last
+    FROM head JOIN posts p ON p.created_at > head.read_at AND p.first_day <= $2 AND p.last_day >= $1
+    CROSS JOIN LATERAL unnest(p.series_ids) AS series (id)),
+replaced AS (
+    SELECT DISTINCT ON (r.series_id, r.day) r.series_id, r.day, r.quantity, r.in_stock,
+        r.replaced_post_id NOT IN (SELECT id FROM later) AS stood
+    FROM later JOIN replaced_sales r ON r.series_id = later.series_id AND r.day BETWEEN first AND last AND r.post_id = later.id
+    ORDER BY r.series_id, r.day, r.post_id),
+added AS (
+    SELECT s.series_id, s.day
+    FROM later JOIN sales s ON s.series_id = later.series_id AND s.day BETWEEN first AND last AND s.post_id = later.id
+    UNION  -- what the undo of a delete brought back is again the post's that had written it
+    SELECT r.series_id, r.day FROM later JOIN posts p ON p.undone_by = later.id AND p.kind = 'delete'
+    JOIN replaced_sales r ON r.series_id = later.series_id AND r.day BETWEEN first AND last AND r.post_id = p.id
+    EXCEPT SELECT series_id, day FROM replaced),
+before AS (
+    SELECT series_id, day, CASE WHEN stood THEN quantity END AS quantity, CASE WHEN stood THEN in_stock END AS in_stock
+    FROM replaced
+    UNION ALL SELECT series_id, day, NULL, NULL FROM added)
+SELECT day FROM (
+    SELECT b.day FROM before b LEFT JOIN sales s USING (series_id, day)
+    WHERE CASE WHEN {not_held("b")} THEN s.quantity END IS DISTINCT FROM b.quantity OR s.in_stock IS DISTINCT FROM b.in_stock
+    UNION
+    SELECT q.day FROM quarantine q, head
+    WHERE q.status = 'confirmed' AND q.decided_at > head.read_at AND q.day BETWEEN $1 AND $2) AS differing
+ORDER BY day DESC LIMIT $4"""
 
 
 async def _record(
