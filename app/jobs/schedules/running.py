@@ -1,15 +1,17 @@
 """What is due now becomes a job, once: the schedule's row is locked while this is decided, and its job is unique by day.
 
 Every worker calls `run_due` once a minute. Whoever comes first makes the job; who comes meanwhile passes by, and who comes after
-finds the run noted. Housekeeping makes no job: the worker that notes its run does it.
+finds the run noted. Housekeeping makes no job: the worker that does it (upkeep.py) notes its run at the end.
 """
 
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import structlog
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.database.engine import is_gone
 from app.jobs.schedules import due, store
 from app.jobs.schedules.due import Kind, Schedule
 from app.jobs.schedules.requests import Retraining, fine_tuning_request, retraining, update_request
@@ -18,10 +20,19 @@ from app.jobs.schedules.store import Champion, Learned, Sales
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True)
+class Housekeeping:
+    """A round of housekeeping: what it is due for, and when it began."""
+
+    schedule: Schedule
+    slot: date
+    begun: datetime
+
+
 async def run_due(connection: AsyncConnection, *, now: datetime | None = None) -> list[Kind]:
     """Make the jobs that are due and note the runs; the kinds of the schedules that ran. The caller commits.
 
-    `now` is the database's clock unless a test gives it.
+    A schedule that fails is told and stops no other. `now` is the database's clock unless a test gives it.
     """
     schedules = await store.due_to_look_at(connection)
     if not schedules:
@@ -30,13 +41,41 @@ async def run_due(connection: AsyncConnection, *, now: datetime | None = None) -
     champion, sales = await store.read_champion(connection), await store.read_sales(connection)
     ran: list[Kind] = []
     for schedule in schedules:
-        day = await _due_day(connection, schedule, now, champion, sales)
-        if day is not None:
-            newest = None if sales is None else sales.newest
-            await _run(connection, schedule, day, champion)
-            await store.note_run(connection, schedule, day, now=now, newest=newest)
-            ran.append(schedule.kind)
+        try:
+            async with connection.begin_nested():
+                if await _ran(connection, schedule, now, champion, sales):
+                    ran.append(schedule.kind)
+        except Exception as error:
+            if is_gone(error):
+                raise
+            log.exception("schedule_failed", schedule=schedule.name)
     return ran
+
+
+async def _ran(
+    connection: AsyncConnection, schedule: Schedule, now: datetime, champion: Champion | None, sales: Sales | None
+) -> bool:
+    """Whether a schedule was due; then its job is made and the run noted."""
+    if champion is None or sales is None:
+        return False
+    day = await _due_day(connection, schedule, now, champion, sales)
+    if day is None:
+        return False
+    await _run(connection, schedule, day, champion)
+    await store.note_run(connection, schedule, day, now=now, newest=sales.newest)
+    return True
+
+
+async def housekeeping_due(connection: AsyncConnection, *, now: datetime | None = None) -> Housekeeping | None:
+    """The housekeeping that is due; None: nothing is, or it is off."""
+    schedule = next(one for one in await store.read_schedules(connection) if one.kind == "housekeeping")
+    now = now or await store.database_now(connection)
+    slot = due.due_slot(schedule, now) if schedule.enabled else None
+    return None if slot is None else Housekeeping(schedule, slot, now)
+
+
+async def note_housekeeping(connection: AsyncConnection, done: Housekeeping) -> None:
+    await store.note_run(connection, done.schedule, done.slot, now=done.begun, newest=None)
 
 
 async def bring_forward(connection: AsyncConnection, name: str) -> bool:
@@ -65,12 +104,10 @@ def next_run(schedule: Schedule, champion: Champion | None, sales: Sales | None,
 
 
 async def _due_day(
-    connection: AsyncConnection, schedule: Schedule, now: datetime, champion: Champion | None, sales: Sales | None
+    connection: AsyncConnection, schedule: Schedule, now: datetime, champion: Champion, sales: Sales
 ) -> date | None:
     """The day that a run is due for; None: nothing is due, or there is nothing to learn, or the last job has not ended."""
-    if schedule.kind == "housekeeping":
-        return due.due_slot(schedule, now)
-    if champion is None or sales is None or await store.has_unfinished_job(connection, schedule):
+    if await store.has_unfinished_job(connection, schedule):
         return None
     if schedule.kind == "update":
         return await _day_to_learn(connection, schedule, now, champion, sales)
@@ -107,11 +144,8 @@ async def _still_comes_in(connection: AsyncConnection, schedule: Schedule, day: 
     return came is not None and due.still_comes_in(schedule, day, now, first=came.first, last=came.last)
 
 
-async def _run(connection: AsyncConnection, schedule: Schedule, day: date, champion: Champion | None) -> bool:
+async def _run(connection: AsyncConnection, schedule: Schedule, day: date, champion: Champion) -> bool:
     """Put the job of a schedule on the queue; whether one was put there."""
-    if schedule.kind == "housekeeping":
-        return False
-    assert champion is not None
     if schedule.kind == "train":
         asked = await _retraining(connection, champion)
         if asked is None:

@@ -69,8 +69,9 @@ async def read_schedules(connection: AsyncConnection) -> list[Schedule]:
 
 
 async def due_to_look_at(connection: AsyncConnection) -> list[Schedule]:
-    """Lock the enabled schedules that nobody else is looking at, to the end of the transaction."""
-    return await _schedules(connection, select(schedules).where(schedules.c.enabled).with_for_update(skip_locked=True))
+    """Lock the enabled schedules of jobs that nobody else is looking at, to the end of the transaction."""
+    wanted = select(schedules).where(schedules.c.enabled, schedules.c.kind != "housekeeping")
+    return await _schedules(connection, wanted.with_for_update(skip_locked=True))
 
 
 async def locked(connection: AsyncConnection, name: str) -> Schedule | None:
