@@ -55,18 +55,23 @@ async def record_issuance(connection: AsyncConnection, issuance: Issuance) -> No
 
 
 async def record_scores(connection: AsyncConnection, job_id: uuid.UUID, days: dict[str, list[dict[str, Any]]]) -> None:
-    """Let the scores of days count: for each day its rows of `scores`. A day that was scored already stays as it is."""
+    """Let the scores of days count: for each day its rows of `scores`. They take the place of what was scored before some of the
+    day's sales came, or were corrected."""
     for day, rows in days.items():
-        made = await connection.execute(
-            text("INSERT INTO scored_days (day, job_id) VALUES (:day, :job_id) ON CONFLICT DO NOTHING"),
-            {"day": date.fromisoformat(day), "job_id": job_id},
+        scored = {"day": date.fromisoformat(day), "job_id": job_id}
+        await connection.execute(
+            text("""
+            INSERT INTO scored_days (day, job_id) VALUES (:day, :job_id)
+            ON CONFLICT (day) DO UPDATE SET job_id = excluded.job_id"""),
+            scored,
         )
-        if made.rowcount and rows:
+        await connection.execute(text("DELETE FROM scores WHERE day = :day"), scored)
+        if rows:
             await connection.execute(
                 text("""
                 INSERT INTO scores (day, source, segment, stretch, sums)
                 VALUES (:day, :source, :segment, :stretch, :sums)"""),
-                [row | {"day": date.fromisoformat(day)} for row in rows],
+                [row | {"day": scored["day"]} for row in rows],
             )
 
 

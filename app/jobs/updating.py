@@ -4,6 +4,7 @@ What is said and scored is staged in the database under the job's id; it counts,
 """
 
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -171,9 +172,11 @@ def _changes(task: dict[str, Any], head: Forecaster, again: list[Matured]) -> bo
 
 
 def _only_scored(sides: Sides, learned: _Learned) -> Updated:
-    if not learned.days.rows:
+    """Where nothing is learned, days are not scored anew: they would be by each update until a version knows of them."""
+    new = {day: rows for day, rows in learned.days.rows.items() if date.fromisoformat(day) in sides.reading.to_score}
+    if not new:
         raise _nothing_new(sides)
-    return Updated(sides.reading, None, {}, None, {}, learned.days.rows, learned.drift.as_dicts())
+    return Updated(sides.reading, None, {}, None, {}, new, learned.drift.as_dicts())
 
 
 def _nothing_new(sides: Sides) -> NothingNew:

@@ -104,6 +104,33 @@ async def test_what_changes_no_quantity_leaves_room_for_a_correction(shop: Shop)
     await a_day_that_was_deleted_and_came_back_is_learned_again(shop, version + 1, touched[-1])
 
 
+async def test_a_day_is_scored_anew_when_the_rest_of_it_comes_or_it_is_corrected(shop: Shop) -> None:
+    """With or without a new day beside it, and without its being seen twice by the detectors of drift."""
+    usual = {"to": str(day_of(NEWEST + 1))}
+    await shop.post([NEWEST + 1], NAMES[:2])
+    assert await shop.updated(promote="always") == 3
+    first = (await shop.client.get("/v1/accuracy", params=usual)).json()
+    (state,) = await shop.rows("SELECT state FROM drift_states WHERE block = -1")
+    await shop.post([NEWEST + 1], NAMES[2:])
+    assert await shop.updated(promote="always") == 4
+    whole = (await shop.client.get("/v1/accuracy", params=usual)).json()
+    assert [part["horizons"][-1]["n"] for part in (first, whole)] == [2, 3]
+    late = await shop.client.get("/v1/accuracy", params={"sku": "B", **usual})
+    assert late.json()["horizons"][-1]["n"] == 1
+    kept = "SELECT state FROM drift_states JOIN scored_days USING (job_id) WHERE block = -1"
+    assert await shop.rows(kept) == [state]
+
+    wrong = await shop.post([NEWEST + 1], quantity=90.0)
+    await shop.post([NEWEST + 2])
+    assert await shop.updated(promote="always") == 5
+    assert (await shop.client.get("/v1/accuracy", params=usual)).json()["horizons"] != whole["horizons"]
+    assert (await shop.client.post(f"/v1/posts/{wrong}/undo")).status_code == 200
+    await shop.post([NEWEST + 3])
+    assert await shop.updated(promote="always") == 6
+    assert (await shop.client.get("/v1/accuracy", params=usual)).json() == whole
+    assert await shop.rows("SELECT count(*) FROM scored_days") == [3]
+
+
 async def a_day_that_was_deleted_and_came_back_is_learned_again(shop: Shop, version: int, day: int) -> None:
     """The delete is learned by one update, what its undo brings back by the next."""
     wanted = {"sku": "B", "from": str(day_of(day - 1)), "to": str(day_of(day - 1))}
