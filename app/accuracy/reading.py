@@ -14,7 +14,7 @@ from typing import Any, Literal
 import asyncpg
 import numpy as np
 
-from app.accuracy.store import COUNTS, scored_until
+from app.accuracy.store import COUNTS, NEWEST_SCORED, UP_TO_SALES, scored_until
 from app.accuracy.sums import SOURCES, Doubles, Ids, Kept, nothing, rows_by_block, total_of
 from app.database.engine import Database, begun
 from app.database.filters import Filters
@@ -138,7 +138,7 @@ WHERE day BETWEEN $1 AND $2 AND ($3::text IS NULL OR segment = $3) AND source = 
 
 _NEWEST = f"""
 SELECT source, ARRAY[{_ADDED}] AS sums FROM scores
-WHERE day > (SELECT max(day) FROM scored_days) - $2::int AND stretch = $1 AND source = ANY($3) GROUP BY source"""
+WHERE day > {NEWEST_SCORED} - $2::int AND {UP_TO_SALES} AND stretch = $1 AND source = ANY($3) GROUP BY source"""
 
 
 async def _scored_within(driver: asyncpg.Connection, first: date, last: date) -> tuple[date | None, date | None]:

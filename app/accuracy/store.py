@@ -18,6 +18,10 @@ KEPT_DAYS = 56
 COUNTS = """(s.days > 1 OR EXISTS (SELECT FROM scored_days d WHERE d.day = s.day AND d.job_id = s.job_id))"""
 """SQL: whether a row `s` of `series_scores` counts. A week was put together of days that did."""
 
+UP_TO_SALES = "day <= coalesce((SELECT max(last_day) FROM series), day)"
+"""SQL: whether a `day` is none after the newest with sales. Days of sales that were deleted do not count as the newest."""
+NEWEST_SCORED = f"(SELECT max(day) FROM scored_days WHERE {UP_TO_SALES})"
+
 
 @dataclass(frozen=True)
 class Issuance:
@@ -35,8 +39,8 @@ class Issuance:
 
 
 async def scored_until(driver: asyncpg.Connection) -> date | None:
-    """The newest day that was scored."""
-    day: date | None = await driver.fetchval("SELECT max(day) FROM scored_days")
+    """The newest day that was scored, of those up to the newest with sales."""
+    day: date | None = await driver.fetchval(f"SELECT {NEWEST_SCORED}")
     return day
 
 
@@ -51,25 +55,32 @@ async def record_issuance(connection: AsyncConnection, issuance: Issuance) -> No
 
 
 async def record_scores(connection: AsyncConnection, job_id: uuid.UUID, days: dict[str, list[dict[str, Any]]]) -> None:
-    """Let the scores of days count: for each day its rows of `scores`. A day that was scored already stays as it is."""
+    """Let the scores of days count: for each day its rows of `scores`. They take the place of what was scored before some of the
+    day's sales came, or were corrected."""
     for day, rows in days.items():
-        made = await connection.execute(
-            text("INSERT INTO scored_days (day, job_id) VALUES (:day, :job_id) ON CONFLICT DO NOTHING"),
-            {"day": date.fromisoformat(day), "job_id": job_id},
+        scored = {"day": date.fromisoformat(day), "job_id": job_id}
+        await connection.execute(
+            text("""
+            INSERT INTO scored_days (day, job_id) VALUES (:day, :job_id)
+            ON CONFLICT (day) DO UPDATE SET job_id = excluded.job_id"""),
+            scored,
         )
-        if made.rowcount and rows:
+        await connection.execute(text("DELETE FROM scores WHERE day = :day"), scored)
+        if rows:
             await connection.execute(
                 text("""
                 INSERT INTO scores (day, source, segment, stretch, sums)
                 VALUES (:day, :source, :segment, :stretch, :sums)"""),
-                [row | {"day": date.fromisoformat(day)} for row in rows],
+                [row | {"day": scored["day"]} for row in rows],
             )
 
 
 async def remove_unread(connection: AsyncConnection) -> int:
-    """Remove forecasts as issued that are older than KEPT_DAYS, counted from the newest cutoff, and what jobs that ended left
-    behind unpublished; returns how many blocks."""
-    newest = await connection.execute(text("SELECT max(cutoff) FROM issuances"))
+    """Remove forecasts as issued that are older than KEPT_DAYS, counted from the newest cutoff up to the newest day of sales, and
+    what jobs that ended left behind unpublished; returns how many blocks."""
+    newest = await connection.execute(
+        text(f"SELECT max(day) FROM (SELECT cutoff AS day FROM issuances) AS cutoffs WHERE {UP_TO_SALES}")
+    )
     cutoff = newest.scalar_one_or_none()
     if cutoff is None:
         return 0

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.accuracy.store import NEWEST_SCORED
 from app.accuracy.sums import rows_by_block
 from app.database.engine import begun
 from app.database.filters import Filters
@@ -33,9 +34,8 @@ Action = Literal["fine_tuning", "retraining"]
 OF_SEGMENTS = -1
 """The block in which the state of the segments is kept, in their usual order."""
 
-_READ = """
-SELECT block, series_ids, state FROM drift_states
-WHERE job_id = (SELECT job_id FROM scored_days ORDER BY day DESC LIMIT 1)"""
+_NEWEST = f"(SELECT job_id FROM scored_days WHERE day = {NEWEST_SCORED})"
+_READ = f"SELECT block, series_ids, state FROM drift_states WHERE job_id = {_NEWEST}"
 
 
 @dataclass(frozen=True)
@@ -171,11 +171,12 @@ async def note_retraining(connection: AsyncConnection, drifts: Sequence[int]) ->
 
 
 async def remove_old_states(connection: AsyncConnection) -> None:
-    """Remove the states that are not the newest scored day's, but for those of jobs that have not ended."""
+    """Remove the states that are not the newest scored day's, but for those of jobs that have not ended. A newest day that was
+    taken back may come again: its states stay as well."""
     await connection.execute(
-        text("""
-        DELETE FROM drift_states s
-        WHERE s.job_id IS DISTINCT FROM (SELECT job_id FROM scored_days ORDER BY day DESC LIMIT 1)
+        text(f"""
+        DELETE FROM drift_states s WHERE s.job_id IS DISTINCT FROM {_NEWEST}
+        AND s.job_id IS DISTINCT FROM (SELECT job_id FROM scored_days ORDER BY day DESC LIMIT 1)
         AND NOT EXISTS (SELECT FROM jobs j WHERE j.id = s.job_id AND j.finished_at IS NULL)""")
     )
 

@@ -166,7 +166,7 @@ def work(task: dict[str, Any], tell: Tell) -> dict[str, Any]:
         return _updated(task, updated(task, report, placement))
     reading = asyncio.run(_read(task))
     if reading.data is None:
-        raise NotEnoughHistory("There are no sales to learn from; post some first.")
+        raise NotEnoughHistory("There are no sales to learn from, of a day that is over; post some first.")
     if task["kind"] == "backtest":
         return {"type": "backtested", "result": backtested(task, reading.data.panel, reading.judged, report, placement)}
     tuning: dict[str, Any] | None = None

@@ -1,6 +1,7 @@
 """What a caller may ask of training, and what a job looks like. Ranges and defaults are the engine's own table."""
 
-from datetime import datetime
+import re
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
@@ -144,6 +145,12 @@ class TrainRequest(NetworkRequest):
         return request
 
 
+def _day(given: object) -> object:
+    """A date is written as text; what is none is left to be refused."""
+    written = isinstance(given, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", given)
+    return date.fromisoformat(given) if isinstance(given, str) and written else given
+
+
 class UpdateRequest(Strict):
     """Train the champion on from where it stands, on the newest sales and a replay of older ones."""
 
@@ -163,11 +170,16 @@ class UpdateRequest(Strict):
         description="whether the networks learn on too, or only what is kept per series; drift: when drift is found that has to "
         "be learned from at once; by default then, and when a week of days has come in since they last did",
     )
+    until: Annotated[date | None, BeforeValidator(_day)] = Field(
+        None,
+        description="the newest day of sales to learn from, taken as complete; rows of later days do not count. By default the "
+        "newest day that is over, in the time zone of the daily update, and on which half of the usual series have come in",
+    )
     seed: int = _number("seed")
     max_seconds: float = _number("max_seconds")
 
     def filled_in(self) -> dict[str, Any]:
-        return self.model_dump()
+        return self.model_dump(mode="json")
 
 
 _WINDOWS: Any = Field(5, ge=1, le=52, description="cutoffs to forecast from, counted back from the newest day of sales")

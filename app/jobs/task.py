@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from sqlalchemy import text
@@ -69,7 +71,7 @@ class Champion:
 
 @dataclass(frozen=True)
 class Reading:
-    """All that was sold, None when there are no sales at all, and the champion of the same moment.
+    """All that was sold on days that are over, None when there are no such sales, and the champion of the same moment.
 
     `judged` is the version that a backtest asks for: its number and the address of its artifact. `trials` are those that earlier
     attempts at a job that tunes have ended.
@@ -86,7 +88,18 @@ async def read_task(database: Database, job_id: UUID, *, version: int | None = N
     async with database.snapshot() as connection:
         judged = None if version is None else (version, await _address(connection, version))
         trials = await _trials(connection, job_id)
-        return Reading(await read_panel(connection), await _champion(connection), judged, trials)
+        data = await read_panel(connection, until=await last_day_over(connection))
+        return Reading(data, await _champion(connection), judged, trials)
+
+
+async def last_day_over(connection: AsyncConnection) -> date:
+    """Yesterday, in the time zone of the daily update: of the day that goes on some sales are still to be made."""
+    found = await connection.execute(
+        text("SELECT timezone, clock_timestamp() AS now FROM schedules WHERE kind = 'update'")
+    )
+    row = found.one()
+    today: date = row.now.astimezone(ZoneInfo(row.timezone)).date()
+    return today - timedelta(days=1)
 
 
 async def _address(connection: AsyncConnection, version: int) -> str:

@@ -40,7 +40,7 @@ Mask = NDArray[np.bool_]
 
 class DaysThatCame:
     """What an update does with each day. `rows`: of each day that was scored, its rows of the table `scores`; `losses`: what the
-    detectors of drift look at."""
+    detectors of drift look at, which is each day once."""
 
     def __init__(self, errand: Errand, reading: UpdateReading, head: Forecaster, panel: Panel, hands: Hands) -> None:
         self._errand, self._reading, self._panel, self._hands = errand, reading, panel, hands
@@ -50,7 +50,7 @@ class DaysThatCame:
         self.losses: list[ScoredDay] = []
 
     def learnable(self, days: Iterable[date]) -> Iterator[Matured]:
-        """The days as the tracking learns from them, each scored on the way where it was not before."""
+        """The days as the tracking learns from them, each scored on the way where it was not before, or was corrected since."""
         for day in self._in_panel(days):
             scale_S = self._scales(day)
             yield self._matured(day, self._said(day, scale_S), scale_S)
@@ -77,7 +77,8 @@ class DaysThatCame:
                 return await said_of_day(await begun(connection), day, ids, ours=line.recorded, experts=line.jobs)
 
         said = self._errand.run(read)
-        if said is not None and day in self._reading.to_score and str(day) not in self.rows:
+        scored = day in self._reading.to_score or day in self._reading.again
+        if said is not None and scored and str(day) not in self.rows:
             self._score(said, scale_S)
         return said
 
@@ -87,8 +88,9 @@ class DaysThatCame:
         parts = self._hands.by_parts(panel.series, lambda rows: _sums(said, panel, index, scale_S[rows], rows))
         sums_SCKX, segment_S = (np.concatenate(each) for each in zip(*(part.result() for part in parts), strict=True))
         self.rows[str(said.day)] = _rows(sums_SCKX, segment_S, bucket_names(said.horizon))
-        live_SX, naive_SX = (sums_SCKX[:, SOURCES.index(source), 0] for source in ("live", "seasonal_naive"))
-        self.losses.append(scored_day(said.day, live_SX, naive_SX, segment_S))
+        if said.day in self._reading.to_score:
+            live_SX, naive_SX = (sums_SCKX[:, SOURCES.index(source), 0] for source in ("live", "seasonal_naive"))
+            self.losses.append(scored_day(said.day, live_SX, naive_SX, segment_S))
         ids, kept = self._reading.data.series_ids, sums_SCKX[:, : len(SOURCES)]
         self._errand.stage(
             partial(stage_series_scores, job_id=self._errand.job_id, day=said.day, series_ids=ids, sums=kept)

@@ -21,7 +21,8 @@ from app.accuracy.store import scored_until
 from app.database.engine import Database, begun
 from app.drift.finding import LATELY_DAYS
 from app.drift.store import States, drifting_series, read_states
-from app.jobs.task import Champion
+from app.jobs.task import Champion, last_day_over
+from app.quarantine.store import not_held
 from app.registry.lines import line_of
 from app.sales.panel import TrainingData, read_panel
 from models.online.finetuning import last_complete_day
@@ -55,7 +56,8 @@ class Line:
 
 @dataclass(frozen=True)
 class UpdateReading:
-    """`newest` is the newest complete day; `came` are days to learn from, `again` corrected ones, `to_score` those to score.
+    """`posted` is the newest day with sales, `newest` the newest one to learn from; `came` are days to learn from, `again`
+    corrected ones, `to_score` those to score.
 
     `record`: for each scored day of the lineage its sums by (source, segment, stretch). `states` are those of the detectors of
     drift, `drifting` the series that were found to drift lately and not learned from since.
@@ -63,6 +65,7 @@ class UpdateReading:
 
     data: TrainingData
     line: Line
+    posted: date
     newest: date
     came: list[date]
     again: list[date]
@@ -73,35 +76,41 @@ class UpdateReading:
 
 
 async def read_update(
-    database: Database, *, fine_tune: bool | None, kept: Path, without: Sequence[int] = ()
+    database: Database, *, fine_tune: bool | None, until: date | None, kept: Path, without: Sequence[int] = ()
 ) -> UpdateReading | None:
-    """None without sales or without a champion. All history is read where networks learn on, else what forecasts need, and of
-    that only what is not `kept` in a file.
+    """None without a champion, or without sales of a day that may be learned. All history is read where networks learn on, else
+    what forecasts need, and of that only what is not `kept` in a file.
 
-    `without`: versions that cannot be loaded, so that the lineage goes on from the newest one before them.
+    `until`: no later day is read, and the newest one is learned from, complete or not; None: the newest complete one that is
+    over. `without`: versions that cannot be loaded, so that the lineage goes on from the newest one before them.
     """
     async with database.snapshot() as connection:
         driver = await begun(connection)
         line = await _line(driver, without)
         if line is None:
             return None
-        data = await _panel(connection, driver, line, fine_tune=fine_tune, kept=kept)
+        posted: date | None = await driver.fetchval("SELECT max(last_day) FROM series WHERE rows > 0")
+        if posted is None:
+            return None
+        last = min(posted, until or await last_day_over(connection))
+        data = await _panel(connection, line, last=last, fine_tune=fine_tune, kept=kept)
         if data is None:
             return None
-        newest = _date(data, last_complete_day(data.panel))
+        newest = _date(data, last_complete_day(data.panel)) if until is None else data.cutoff
         first = newest - timedelta(days=SCORED_AT_MOST - 1)
-        until = await scored_until(driver)
-        to_score = _days(first if until is None else max(first, until + timedelta(days=1)), newest)
+        scored = await scored_until(driver)
+        to_score = _days(first if scored is None else max(first, scored + timedelta(days=1)), newest)
         came = _days(max(first, line.learned_until + timedelta(days=1)), newest)
         again = await _corrected(driver, line, newest)
         return UpdateReading(
             data,
             line,
+            posted,
             newest,
             came,
             again,
             to_score,
-            await _record(driver, line),
+            await _record(driver, line, scored or newest),
             await read_states(driver, data.series_ids),
             await drifting_series(driver, max(newest - timedelta(days=LATELY_DAYS), line.fine_tuned_until)),
         )
@@ -145,56 +154,70 @@ async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | No
 
 
 async def _panel(
-    connection: AsyncConnection, driver: asyncpg.Connection, line: Line, *, fine_tune: bool | None, kept: Path
+    connection: AsyncConnection, line: Line, *, last: date, fine_tune: bool | None, kept: Path
 ) -> TrainingData | None:
-    newest: date | None = await driver.fetchval("SELECT max(last_day) FROM series WHERE rows > 0")
-    if newest is None:
-        return None
-    due = fine_tune or (fine_tune is None and (newest - line.fine_tuned_until).days >= FINE_TUNING_DAYS)
-    since = None if due else newest - timedelta(days=MEMORY + SCORED_AT_MOST)
-    return await read_panel(connection, since=since, kept=kept)
+    """Sales up to a day."""
+    due = fine_tune or (fine_tune is None and (last - line.fine_tuned_until).days >= FINE_TUNING_DAYS)
+    since = None if due else last - timedelta(days=MEMORY + SCORED_AT_MOST)
+    return await read_panel(connection, since=since, until=last, kept=kept)
 
 
 async def _corrected(driver: asyncpg.Connection, line: Line, newest: date) -> list[date]:
-    """Days that the head has learned from and that were touched since it read its sales, by posts or by decisions about the
-    quarantine: the newest of them, oldest first. A day after `newest` was taken back, and is learned again when it comes."""
+    """Days that the head has learned from and of which a quantity differs since it read its sales, by posts or by decisions about
+    the quarantine: the newest of them, oldest first. A day after `newest` was taken back, and is learned again when it comes."""
     first = line.learned_until - timedelta(days=REMEMBERED_DAYS - 1)
     last = min(line.learned_until, newest)
-    rows = await driver.fetch(
-        """
-        WITH head AS (  -- its job began before it read, and sales may have come while it worked
-            SELECT coalesce(j.started_at, v.created_at) AS read_at
-            FROM versions v LEFT JOIN jobs j ON j.id = v.job_id WHERE v.version = $3),
-        later AS (
-            SELECT p.id, p.kind, p.series_ids, greatest(p.first_day, $1::date) AS first, least(p.last_day, $2::date) AS last
-            FROM posts p, head WHERE p.created_at > head.read_at AND p.first_day <= $2 AND p.last_day >= $1),
-        touched AS (  -- a post of yesterday with one row of last week spans days that it says nothing of
-            SELECT s.day FROM later CROSS JOIN LATERAL unnest(series_ids) AS series (id)
-            JOIN sales s ON s.series_id = series.id AND s.day BETWEEN first AND last AND s.post_id = later.id
-            WHERE kind = 'sales'
-            UNION
-            SELECT day::date FROM later CROSS JOIN LATERAL generate_series(first, last, interval '1 day') AS day
-            WHERE kind <> 'sales'
-            UNION
-            SELECT q.day FROM quarantine q, head WHERE q.decided_at > head.read_at AND q.day BETWEEN $1 AND $2)
-        SELECT day FROM touched ORDER BY day DESC LIMIT $4""",
-        first,
-        last,
-        line.head.version,
-        AGAIN_AT_MOST,
-    )
+    rows = await driver.fetch(_CORRECTED, first, last, line.head.version, AGAIN_AT_MOST)
     return sorted(row["day"] for row in rows)
 
 
-async def _record(driver: asyncpg.Connection, line: Line) -> dict[date, dict[tuple[str, str, str], list[float]]]:
-    """The lineage's live record: sums of the days that its own jobs scored."""
+# What stood there when the head read is what the first of the later posts replaced, unless another of them had written it: then
+# there was nothing. So a post that says the same again, or another price, is no correction, nor is one that was undone.
+_CORRECTED = f"""
+WITH head AS (  -- its job began before it read, and sales may have come while it worked
+    SELECT coalesce(j.started_at, v.created_at) AS read_at
+    FROM versions v LEFT JOIN jobs j ON j.id = v.job_id WHERE v.version = $3),
+later AS (
+    SELECT p.id, series.id AS series_id, greatest(p.first_day, $1::date) AS first, least(p.last_day, $2::date) AS last
+    FROM head JOIN posts p ON p.created_at > head.read_at AND p.first_day <= $2 AND p.last_day >= $1
+    CROSS JOIN LATERAL unnest(p.series_ids) AS series (id)),
+replaced AS (
+    SELECT DISTINCT ON (r.series_id, r.day) r.series_id, r.day, r.quantity, r.in_stock,
+        r.replaced_post_id NOT IN (SELECT id FROM later) AS stood
+    FROM later JOIN replaced_sales r ON r.series_id = later.series_id AND r.day BETWEEN first AND last AND r.post_id = later.id
+    ORDER BY r.series_id, r.day, r.post_id),
+added AS (
+    SELECT s.series_id, s.day
+    FROM later JOIN sales s ON s.series_id = later.series_id AND s.day BETWEEN first AND last AND s.post_id = later.id
+    UNION  -- what the undo of a delete brought back is again the post's that had written it
+    SELECT r.series_id, r.day FROM later JOIN posts p ON p.undone_by = later.id AND p.kind = 'delete'
+    JOIN replaced_sales r ON r.series_id = later.series_id AND r.day BETWEEN first AND last AND r.post_id = p.id
+    EXCEPT SELECT series_id, day FROM replaced),
+before AS (
+    SELECT series_id, day, CASE WHEN stood THEN quantity END AS quantity, CASE WHEN stood THEN in_stock END AS in_stock
+    FROM replaced
+    UNION ALL SELECT series_id, day, NULL, NULL FROM added)
+SELECT day FROM (
+    SELECT b.day FROM before b LEFT JOIN sales s USING (series_id, day)
+    WHERE CASE WHEN {not_held("b")} THEN s.quantity END IS DISTINCT FROM b.quantity OR s.in_stock IS DISTINCT FROM b.in_stock
+    UNION
+    SELECT q.day FROM quarantine q, head
+    WHERE q.status = 'confirmed' AND q.decided_at > head.read_at AND q.day BETWEEN $1 AND $2) AS differing
+ORDER BY day DESC LIMIT $4"""
+
+
+async def _record(
+    driver: asyncpg.Connection, line: Line, last: date
+) -> dict[date, dict[tuple[str, str, str], list[float]]]:
+    """The lineage's live record up to a day: sums of the days that its own jobs scored."""
     rows = await driver.fetch(
         """
         SELECT s.day, s.source, s.segment, s.stretch, s.sums FROM scores s JOIN scored_days d USING (day)
         WHERE d.job_id = ANY($1) AND s.source LIKE 'lineage%'
-        AND s.day > (SELECT max(day) FROM scored_days) - $2::int""",
+        AND s.day BETWEEN $2 AND $3""",
         list(line.recorded),
-        RECORD_DAYS,
+        last - timedelta(days=RECORD_DAYS - 1),
+        last,
     )
     found: dict[date, dict[tuple[str, str, str], list[float]]] = {}
     for row in rows:

@@ -1,8 +1,10 @@
 """What an update works on: the sales, the head of the lineage that it begins from, and the champion that it is judged beside."""
 
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import structlog
@@ -68,7 +70,8 @@ def sides_of(errand: Errand, placement: Placement, *, fine_tune: bool | None) ->
     damaged: dict[int, str] = {}
     while True:
         kept, without = Path(task["kept_sales"]), list(damaged)
-        reading = errand.run(partial(read_update, fine_tune=fine_tune, kept=kept, without=without))
+        read = partial(read_update, fine_tune=fine_tune, until=until_of(task), kept=kept, without=without)
+        reading = errand.run(read)
         if reading is None:
             raise errand.run(_nothing_to_update)
         line = reading.line
@@ -88,9 +91,15 @@ def sides_of(errand: Errand, placement: Placement, *, fine_tune: bool | None) ->
         return Sides(reading, panel_for(head, reading.data.panel), head, champion, "".join(told))
 
 
+def until_of(task: dict[str, Any]) -> date | None:
+    """The newest day that was asked for, if one was; a job may have waited since before anybody could ask."""
+    asked: str | None = task["request"].get("until")
+    return None if asked is None else date.fromisoformat(asked)
+
+
 async def _nothing_to_update(database: Database) -> Exception:
     async with database.reading() as driver:
         champion = await driver.fetchval("SELECT version FROM aliases WHERE alias = 'champion'")
     if champion is None:
         return Problem("conflict", "There is no champion to update; train one first.")
-    return NotEnoughHistory("There are no sales to learn from; post some first.")
+    return NotEnoughHistory("There are no sales to learn from, of a day that is over; post some first.")

@@ -5,6 +5,7 @@ What is said and scored is staged in the database under the job's id; it counts,
 
 import time
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from app.jobs.task import Errand
 from app.jobs.update_days import DaysThatCame
 from app.jobs.update_judging import judged
 from app.jobs.update_reading import UpdateReading
-from app.jobs.update_sides import Sides, sides_of
+from app.jobs.update_sides import Sides, sides_of, until_of
 from models.cleaning import Findings
 from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
@@ -92,6 +93,9 @@ def _made(
     that, in a job that ends then."""
     with Errand(task) as errand:
         sides = sides_of(errand, placement, fine_tune=_asked(task))
+        until = until_of(task)
+        if until is not None and until < sides.reading.line.learned_until:
+            raise _nothing_new(sides)  # what is known already cannot be unlearned
         tunes = _tunes(task, sides)
         report(Progress(0.1, 0, 0, None, None, None, "updating"))
         with hands() as many:
@@ -212,8 +216,15 @@ def _changes(task: dict[str, Any], head: Forecaster, again: list[Matured]) -> bo
 
 
 def _only_scored(sides: Sides, learned: _Learned) -> Updated:
-    if not learned.days.rows:
-        line = sides.reading.line
-        told = f"the last day that version {line.head.version} has learned from"
-        raise NothingNew(f"No sales after {line.learned_until}, {told}.")
-    return Updated(sides.reading, None, {}, None, {}, learned.days.rows, learned.drift.as_dicts())
+    """Where nothing is learned, days are not scored anew: they would be by each update until a version knows of them."""
+    new = {day: rows for day, rows in learned.days.rows.items() if date.fromisoformat(day) in sides.reading.to_score}
+    if not new:
+        raise _nothing_new(sides)
+    return Updated(sides.reading, None, {}, None, {}, new, learned.drift.as_dicts())
+
+
+def _nothing_new(sides: Sides) -> NothingNew:
+    line, posted = sides.reading.line, sides.reading.posted
+    told = f"No sales after {line.learned_until}, the last day that version {line.head.version} has learned from."
+    waits = f" Rows up to {posted} wait: the day is not over, or few series have come in."
+    return NothingNew(told + (waits if posted > max(line.learned_until, sides.reading.newest) else ""))

@@ -2,6 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -15,6 +19,7 @@ from app.database.engine import Database
 from app.drift.store import remove_old_states
 from app.http.idempotency import remove_old_answers
 from app.jobs.retention import remove_old_backtests
+from app.jobs.schedules.running import housekeeping_due, note_housekeeping
 from app.registry.retention import remove_old_artifacts
 
 log = structlog.get_logger()
@@ -24,6 +29,7 @@ LONGEST_IDLE_SECONDS = 5.0
 SWEEP_SECONDS = 3600.0
 SPOOL_LEFTOVER_SECONDS = 86_400.0
 FORGOTTEN_WORKER_HOURS = 24
+_KEEPING_HOUSE = 7_306_204
 
 
 async def show_presence(connection: AsyncConnection, worker: str) -> None:
@@ -62,19 +68,64 @@ async def end_presence(connection: AsyncConnection, worker: str) -> None:
     await connection.execute(text("DELETE FROM workers WHERE name = :worker"), {"worker": worker})
 
 
+async def keep_house_when_due(database: Database, settings: Settings, *, now: datetime | None = None) -> bool:
+    """Keep house if the schedule says so and no other worker does; the run is noted at the end, so that one which is cut off is
+    made up for. Whether it was done. `now` is the database's clock unless a test gives it."""
+    async with database.transaction() as connection:
+        if await housekeeping_due(connection, now=now) is None:
+            return False
+    async with _alone(database) as alone:
+        if not alone:
+            return False
+        async with database.transaction() as connection:
+            due = await housekeeping_due(connection, now=now)  # another one may have ended meanwhile
+        if due is None:
+            return False
+        await keep_house(database, settings)
+        async with database.transaction() as connection:
+            await note_housekeeping(connection, due)
+    return True
+
+
+@asynccontextmanager
+async def _alone(database: Database) -> AsyncIterator[bool]:
+    """Whether no other worker keeps house. The lock is the session's: it goes with a worker that is lost."""
+    async with database.reading() as driver:
+        ours = await driver.fetchval("SELECT pg_try_advisory_lock($1)", _KEEPING_HOUSE)
+        try:
+            yield ours
+        finally:
+            if ours:
+                await driver.execute("SELECT pg_advisory_unlock($1)", _KEEPING_HOUSE)
+
+
 async def keep_house(database: Database, settings: Settings) -> None:
     """Remove what all machines share and what has had its time: finished jobs, kept answers, workers long gone, forecasts as
-    issued, old artifacts, states of detectors. Scores of single series are put together by week."""
-    async with database.transaction() as connection:
-        jobs = await remove_old_jobs(connection, settings.job_days)
-        answers = await remove_old_answers(connection, settings.idempotency_hours)
-        workers = await remove_gone_workers(connection)
-        issued = await remove_unread(connection)
-        await remove_old_states(connection)
-    weeks = await put_weeks_together(database)
-    backtests = await remove_old_backtests(database, settings)
-    await remove_old_artifacts(database, settings)
-    log.info("house_kept", jobs=jobs, backtests=backtests, answers=answers, workers=workers, issued=issued, weeks=weeks)
+    issued, old artifacts, states of detectors. Scores of single series are put together by week. Each for itself: what fails is
+    told by its name and tried again the next time, and the rest goes on."""
+
+    async def removed(remove: Callable[[AsyncConnection], Awaitable[object]]) -> object:
+        async with database.transaction() as connection:
+            return await remove(connection)
+
+    steps: dict[str, Callable[[], Awaitable[object]]] = {
+        "jobs": lambda: removed(partial(remove_old_jobs, days=settings.job_days)),
+        "answers": lambda: removed(partial(remove_old_answers, hours=settings.idempotency_hours)),
+        "workers": lambda: removed(remove_gone_workers),
+        "issued": lambda: removed(remove_unread),
+        "states": lambda: removed(remove_old_states),
+        "weeks": lambda: put_weeks_together(database),
+        "backtests": lambda: remove_old_backtests(database, settings),
+        "artifacts": lambda: remove_old_artifacts(database, settings),
+    }
+    done: dict[str, object] = {}
+    for name, step in steps.items():
+        try:
+            done[name] = await step()
+        except Exception:
+            log.exception("housekeeping_failed", step=name)
+    failed = len(steps) - len(done)
+    (log.warning if failed else log.info)("house_kept", failed=failed, **done)
 
 
 async def sweep(settings: Settings) -> None:

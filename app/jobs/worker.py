@@ -28,7 +28,7 @@ from app.telemetry import configure_logging
 
 log = structlog.get_logger()
 
-CONNECTIONS = 5
+CONNECTIONS = 7
 SCHEDULE_SECONDS = 60.0
 REFRESH_SECONDS = 0.5
 """Between two looks for forecasts that are not fresh. With nothing posted since, a look is one short query."""
@@ -74,6 +74,7 @@ class Worker:
                 listen(self._database_url, self._announced),
                 self._every(self._settings.heartbeat_seconds, self._show_presence),
                 self._every(SCHEDULE_SECONDS, self._schedule),
+                self._every(SCHEDULE_SECONDS, self._keep_house),
                 self._every(upkeep.SWEEP_SECONDS, self._sweep),
                 self._refresh(),
             )
@@ -178,9 +179,10 @@ class Worker:
 
     async def _schedule(self) -> None:
         async with self._database.transaction() as connection:
-            kinds = await run_due(connection)
-        if "housekeeping" in kinds:
-            await upkeep.keep_house(self._database, self._settings)
+            await run_due(connection)
+
+    async def _keep_house(self) -> None:
+        await upkeep.keep_house_when_due(self._database, self._settings)
 
     async def _sweep(self) -> None:
         await upkeep.sweep(self._settings)

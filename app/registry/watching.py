@@ -110,6 +110,7 @@ async def _daily_losses(connection: AsyncConnection, since: date) -> tuple[Doubl
         SELECT day, sum(sums[:pinball]) FILTER (WHERE source = 'live') AS live,
                sum(sums[:pinball]) FILTER (WHERE source = 'frozen') AS frozen
         FROM scores WHERE source IN ('live', 'frozen') AND day - CAST(:since AS date) >= CAST(split_part(stretch, '-', 2) AS int)
+        AND day <= coalesce((SELECT max(last_day) FROM series), day)
         GROUP BY day HAVING count(DISTINCT source) = 2 ORDER BY day"""),
         {"since": since, "pinball": PINBALL + 1},
     )

@@ -101,10 +101,11 @@ async def read_panel(
     *,
     series_ids: Sequence[int] | None = None,
     since: date | None = None,
+    until: date | None = None,
     ahead: int = AHEAD_DAYS,
     kept: Path | None = None,
 ) -> TrainingData | None:
-    """All sales, or those of some series or from a day on; None when there are none. Give it a snapshot's connection.
+    """All sales, or those of some series, from a day on or up to one; None when there are none. Give it a snapshot's connection.
 
     Stray days long before all others (`first_day_of_use`) and covariates that nobody has ever given are left out. Known ahead
     are open, event and its names, holidays where any location has a country, age where any item has a day of
@@ -129,6 +130,11 @@ async def read_panel(
     if found is None:
         return None
     table, stray = found
+    if until is not None and _number(until) < table.first + table.days - 1:
+        cut = table.span(table.first, max(_number(until) - table.first + 1, 0)).with_rows()
+        if cut is None:
+            return None
+        table = cut
     with_rows = set(table.ids_S.tolist())
     rows = [row for row in series if row["id"] in with_rows]
     panel = await _panel(driver, table, rows, ahead=ahead, calendar=calendar_revision > 0)

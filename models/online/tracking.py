@@ -154,7 +154,8 @@ def learned(tracking: Tracking, came: Matured, *, weights: bool = True, quantile
 
 def corrected(tracking: Tracking, came: Matured, *, weights: bool = True, quantiles: bool = True) -> Tracking:
     """The state after a day that was learned before has got another value, `came.y_S`: weights and shifts move by what the true
-    value says differently, faded by the days since. Series whose value is the one learned, or were corrected before, stay."""
+    value says differently, faded by the days since. Series whose value is the one learned, or were corrected before, stay. A
+    value that was taken back (NaN) is unlearned, and the true one may still come."""
     age = int((tracking.until - came.day).astype(np.int64))
     again = tracking.differing(came)
     if not again.size or not (weights or quantiles):
@@ -172,7 +173,7 @@ def corrected(tracking: Tracking, came: Matured, *, weights: bool = True, quanti
         moved_SGQ = np.float32(0.5 ** (age / HALF_LIFE)) * RATE_G[:, None] * (true_SGQ - before_SGQ)
         shift_SGQ[again] = _clamped(shift_SGQ[again] + moved_SGQ[again])
     learned_SD, again_SD = tracking.learned_SD.copy(), tracking.again_SD.copy()
-    learned_SD[again, at], again_SD[again, at] = came.y_S[again], True
+    learned_SD[again, at], again_SD[again, at] = came.y_S[again], np.isfinite(came.y_S[again])
     return replace(tracking, lean_SG=lean_SG, shift_SGQ=shift_SGQ, learned_SD=learned_SD, again_SD=again_SD)
 
 

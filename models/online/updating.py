@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.cleaning import Findings, nothing_found
 from models.days import Index
@@ -182,8 +183,9 @@ class Answering:
                 for state in (candidate.tracking, self._before)
             )
             assert ours is not None and experts.frozen is not None
+            few_S = ~answerable(some, self._cutoff)
             ours, champion, frozen = (
-                _read(said, some, self._cutoff) for said in (ours, before or champion or experts.frozen, experts.frozen)
+                _read(one, few_S) for one in (ours, before or champion or experts.frozen, experts.frozen)
             )
             yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, frozen)
 
@@ -192,12 +194,11 @@ class Answering:
         panel, cutoff = self._panel, self._cutoff
         parts = [many.give(predict, self._champion, panel.rows(rows), cutoff, batch_size=BATCH) for rows in self._rows]
         pairs = zip(self._rows, parts, strict=True)
-        return [_read(part.result(), panel.rows(rows), cutoff) for rows, part in pairs]
+        return [_read(part.result(), ~answerable(panel.rows(rows), cutoff)) for rows, part in pairs]
 
 
-def _read(said: Forecast, panel: Panel, cutoff: int) -> Forecast:
-    """As far as callers read it."""
-    few_S = ~answerable(panel, cutoff)
+def _read(said: Forecast, few_S: NDArray[np.bool_]) -> Forecast:
+    """The same without the series that a network may not answer for."""
     said.mean_SH[few_S] = np.nan
     said.quantiles_SHQ[few_S] = np.nan
     return said

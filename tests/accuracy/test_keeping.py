@@ -10,13 +10,14 @@ from sqlalchemy import text
 
 from app.accuracy.blocks import ANSWERED, EXPERT
 from app.accuracy.issued import said_of_day, stage_series_scores
-from app.accuracy.store import KEPT_DAYS, record_scores
+from app.accuracy.store import KEPT_DAYS, record_scores, scored_until
 from app.accuracy.sums import SOURCES, Kept, packed, together, total_of, unpacked
 from app.accuracy.weeks import first_kept_daily
 from app.config import Settings
 from app.database.engine import Database
 from app.jobs.upkeep import keep_house
 from models.online.scoring import SUMS
+from tests.jobs.workers import add_sales
 
 NEWEST = date(2026, 6, 14)  # a Sunday
 
@@ -127,8 +128,26 @@ async def test_how_far_ahead_a_day_was_forecast_is_told_by_the_forecasts_that_ar
     )
     await keep_house(database, settings)
     async with database.reading() as driver:
-        said = await said_of_day(driver, NEWEST + timedelta(days=1), np.array([1]), ours=frozenset())
+        said = await said_of_day(
+            driver, NEWEST + timedelta(days=1), np.array([1]), ours=frozenset(), experts=frozenset()
+        )
     assert said is not None and said.horizon == 7
+
+
+async def test_days_after_the_newest_day_of_sales_do_not_make_others_old(
+    database: Database, settings: Settings
+) -> None:
+    """Sales of a trial were deleted, and those that are there now are of months before."""
+    await add_sales(database, days=10, first=str(NEWEST - timedelta(days=109)))
+    last = NEWEST - timedelta(days=100)
+    jobs = [await an_issuance(database, cutoff) for cutoff in (NEWEST, last, last - timedelta(days=1))]
+    for day in (NEWEST, last):
+        await score(database, day, uuid.uuid4())
+    await keep_house(database, settings)
+    assert set(await run(database, "SELECT job_id FROM issued")) == set(jobs)
+    assert await run(database, "SELECT DISTINCT days FROM series_scores") == [1]
+    async with database.reading() as driver:
+        assert await scored_until(driver) == last
 
 
 async def test_weeks_are_put_together_by_housekeeping_counted_from_the_newest_scored_day(

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import text
 
 from app.config import Settings
@@ -51,6 +52,22 @@ async def test_housekeeping_forgets_workers_and_answers(database: Database, sett
     await upkeep.keep_house(database, settings)
     assert await run(database, "SELECT name FROM workers") == ["here"]
     assert await run(database, "SELECT idempotency_key FROM idempotent_answers") == ["23h"]
+
+
+async def test_what_cannot_be_removed_keeps_nothing_else(database: Database, settings: Settings) -> None:
+    await run(database, "ALTER TABLE idempotent_answers RENAME TO lost")
+    await run(database, "INSERT INTO workers (name, heartbeat_at) VALUES ('gone', now() - interval '25 hours')")
+    await run(
+        database,
+        "INSERT INTO jobs (kind, status, finished_at, error) VALUES ('train', 'failed', now() - interval '31 days', '{}')",
+    )
+    with structlog.testing.capture_logs() as told:
+        await upkeep.keep_house(database, settings)
+    await run(database, "ALTER TABLE lost RENAME TO idempotent_answers")
+    assert await run(database, "SELECT name FROM workers") == []
+    assert await run(database, "SELECT status FROM jobs") == []
+    assert [one["step"] for one in told if one["event"] == "housekeeping_failed"] == ["answers"]
+    assert [one["failed"] for one in told if one["event"] == "house_kept"] == [1]
 
 
 async def test_a_sweep_removes_old_spool_leftovers_of_this_machine(settings: Settings) -> None:

@@ -150,6 +150,22 @@ def test_a_day_is_corrected_once_and_not_when_it_is_long_ago() -> None:
     assert corrected(late, came(1, [7.0], trained=5.0)) is late
 
 
+def test_a_value_that_was_taken_back_leaves_room_for_the_true_one_and_no_more() -> None:
+    """A deletion, or a correction that is held, is unlearned; what comes in its place is learned, what comes after is not."""
+    wrong, gone, true = (came(1, [value], trained=4.0, lineage=6.0) for value in (9.0, float("nan"), 1.0))
+    without = corrected(learned(fresh(1), wrong), gone)
+    expected = learned(fresh(1), gone)
+    np.testing.assert_allclose(without.lean_SG, expected.lean_SG, atol=1e-6)
+    np.testing.assert_allclose(without.shift_SGQ, expected.shift_SGQ, atol=1e-7)
+    assert corrected(without, gone) is without
+    mended = corrected(without, true)
+    expected = learned(fresh(1), true)
+    np.testing.assert_allclose(mended.lean_SG, expected.lean_SG, atol=1e-6)
+    np.testing.assert_allclose(mended.shift_SGQ, expected.shift_SGQ, atol=1e-7)
+    assert corrected(mended, wrong) is mended
+    assert corrected(mended, gone) is mended
+
+
 def test_series_are_found_by_their_names_and_new_ones_begin_with_nothing() -> None:
     state = learned(fresh(2), came(1, [9.0, 1.0], trained=5.0))
     other = state.of([("new", ""), ("A-1", "")])

@@ -5,10 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from app.config import Settings
 from app.database.engine import Database
 from app.jobs.schemas import TrainRequest
+from app.jobs.upkeep import keep_house_when_due
 from app.jobs.worker import run_worker
 from models.training_config import TrainingConfig
 from tests.schedules.world import (
@@ -16,6 +18,7 @@ from tests.schedules.world import (
     add_champion,
     end_jobs,
     jobs_of,
+    moment,
     only,
     post_days,
     put,
@@ -50,6 +53,18 @@ async def test_fine_tuning_runs_every_week_from_the_training_that_became_champio
     assert await scheduled_days(database, "fine-tuning") == ["2026-09-13", "2026-10-04"]
     found = await shown(client, "fine-tuning")
     assert (found["last_run"], found["next_run"]) == ("2026-10-09T04:00:00Z", "2026-10-11T04:00:00Z")
+
+
+async def test_sales_that_were_deleted_do_not_count_as_seen(client: httpx.AsyncClient, database: Database) -> None:
+    await only(database, "retraining")
+    await post_days(client, "2026-09-01", "2026-09-05")
+    await add_champion(database, "2026-09-04", created="2026-09-05T12:00")
+    assert await run_at(database, "2026-10-04T05:00") == ["train"]
+    await end_jobs(database)
+    await client.delete("/v1/sales", params={"from": "2026-09-01", "to": "2026-09-05"})
+    assert await run_at(database, "2026-11-01T05:00") == []
+    await post_days(client, "2026-08-01", "2026-08-31")
+    assert await run_at(database, "2026-11-01T05:01") == ["train"]
 
 
 async def test_a_training_that_became_champion_puts_fine_tuning_off(
@@ -145,7 +160,7 @@ async def test_a_network_that_nobody_knows_any_more_is_no_reason_to_stop(
     await run(database, "UPDATE schedules SET since = '2026-01-01'")
     await post_days(client, "2026-08-01", "2026-08-31")
     await add_champion(database, "2026-08-30", config=LSTM | {"architecture": "arima"})
-    assert set(await run_at(database, "2026-10-20T12:00")) == {"update", "fine_tune", "train", "housekeeping"}
+    assert set(await run_at(database, "2026-10-20T12:00")) == {"update", "fine_tune", "train"}
     assert await jobs_of(client, "retraining") == []
     assert len(await jobs_of(client, "daily-update")) == 1
     assert await run_at(database, "2026-10-20T12:01") == []
@@ -176,14 +191,50 @@ async def test_enabling_a_schedule_does_not_make_up_for_when_it_was_off(
     assert await run_at(database, enabled["next_run"][:16]) == ["train"]
 
 
-async def test_housekeeping_needs_no_champion_and_makes_no_job(client: httpx.AsyncClient, database: Database) -> None:
+async def test_a_schedule_that_fails_stops_no_other(client: httpx.AsyncClient, database: Database) -> None:
+    """A time zone that this machine does not know."""
+    await run(database, "UPDATE schedules SET since = '2026-01-01'")
+    await run(database, "UPDATE schedules SET timezone = 'Nowhere/Land' WHERE name = 'fine-tuning'")
+    await post_days(client, "2026-08-01", "2026-08-31")
+    await add_champion(database, "2026-08-30")
+    assert set(await run_at(database, "2026-10-20T12:00")) == {"update", "train"}
+    assert len(await jobs_of(client, "daily-update")) == 1
+    assert await jobs_of(client, "fine-tuning") == []
+
+
+async def test_housekeeping_that_is_cut_off_is_made_up_for(database: Database, settings: Settings) -> None:
+    """Nobody does the same beside it meanwhile."""
+    await only(database, "housekeeping")
+
+    async def waits() -> bool:
+        query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'workers'::regclass)"
+        return (await run(database, query)) == [True]
+
+    async with database.transaction() as connection:
+        await connection.execute(text("LOCK TABLE workers"))
+        cut_off = asyncio.create_task(keep_house_when_due(database, settings))
+        await until(waits)
+        assert not await keep_house_when_due(database, settings)
+        cut_off.cancel()
+        await asyncio.wait([cut_off])
+    assert await run(database, "SELECT last_run FROM schedules WHERE name = 'housekeeping'") == [None]
+    assert await keep_house_when_due(database, settings)
+    assert not await keep_house_when_due(database, settings)
+
+
+async def test_housekeeping_needs_no_champion_and_makes_no_job(
+    client: httpx.AsyncClient, database: Database, settings: Settings
+) -> None:
     await only(database, "housekeeping", since="2026-10-19T12:00+00")
     assert (await shown(client, "housekeeping"))["next_run"] == "2026-10-20T02:00:00Z"
-    assert await run_at(database, "2026-10-20T01:59") == []
-    ran = await asyncio.gather(*(run_at(database, "2026-10-20T02:00") for _ in range(3)))
-    assert sorted(map(len, ran)) == [0, 0, 1]
-    assert await run_at(database, "2026-10-20T02:01") == []
-    assert await run_at(database, "2026-11-05T12:00") == ["housekeeping"]
+
+    async def kept(now: str) -> bool:
+        return await keep_house_when_due(database, settings, now=moment(now))
+
+    assert not await kept("2026-10-20T01:59")
+    assert sorted(await asyncio.gather(*(kept("2026-10-20T02:00") for _ in range(3)))) == [False, False, True]
+    assert not await kept("2026-10-20T02:01")
+    assert await kept("2026-11-05T12:00")
     found = await shown(client, "housekeeping")
     assert (found["last_run"], found["next_run"]) == ("2026-11-05T12:00:00Z", "2026-11-06T02:00:00Z")
     assert (await client.get("/v1/training-jobs")).json()["jobs"] == []
@@ -195,6 +246,7 @@ async def test_a_worker_keeps_house_and_makes_what_is_due(
     await run(database, "UPDATE schedules SET since = '2026-01-01', enabled = name IN ('daily-update', 'housekeeping')")
     await run(database, "INSERT INTO workers (name, heartbeat_at) VALUES ('gone', now() - interval '25 hours')")
     await post_days(client, "2026-09-01", "2026-09-05")
+    await run(database, "UPDATE posts SET created_at = created_at - interval '1 hour'")
     await add_champion(database, "2026-09-01")
     stop = asyncio.Event()
     settings = settings.model_copy(update={"refresh": False})

@@ -2,6 +2,8 @@
 
 import asyncio
 import uuid
+from collections.abc import Iterable
+from datetime import timedelta
 
 import httpx
 import pytest
@@ -45,6 +47,7 @@ async def test_a_day_closes_when_the_share_of_its_usual_series_has_come_in(
     (job,) = await jobs_of(client, DAILY)
     assert (job["kind"], job["status"], job["schedule"]) == ("update", "queued", DAILY)
     assert (job["request"]["promote"], job["request"]["fine_tune"]) == ("auto", "drift")
+    assert job["request"]["until"] == "2026-10-19"
     assert await run_at(database, "2026-10-20T12:00") == []
 
 
@@ -56,6 +59,52 @@ async def test_a_day_closes_by_the_hour_of_the_next_day_in_its_time_zone(
     assert await run_at(database, "2026-10-20T08:59") == []
     assert await run_at(database, "2026-10-20T09:00") == ["update"]
     assert await scheduled_days(database, DAILY) == ["2026-10-19"]
+
+
+async def post_at(
+    client: httpx.AsyncClient, database: Database, when: str, day: str, series: Iterable[int] = range(SERIES)
+) -> None:
+    """Post rows of a day at a moment."""
+    await post_days(client, day, series=series)
+    await run(
+        database,
+        "UPDATE posts SET created_at = :at WHERE id = (SELECT max(id) FROM posts)",
+        at=moment(when),
+    )
+
+
+async def test_a_day_past_its_hour_is_not_learned_by_its_first_rows(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """Its one update waits until no more rows come in."""
+    await post_at(client, database, "2026-10-20T03:10", "2026-10-19", [0])
+    assert await run_at(database, "2026-10-20T03:10") == []
+    await post_at(client, database, "2026-10-20T03:14", "2026-10-19", [1])
+    assert await run_at(database, "2026-10-20T03:18") == []
+    await post_at(client, database, "2026-10-20T03:18:30", "2026-10-20", [0])  # of the day that goes on
+    assert await run_at(database, "2026-10-20T03:19") == ["update"]
+    assert await scheduled_days(database, DAILY) == ["2026-10-19"]
+
+
+async def test_a_day_past_its_hour_waits_no_longer_for_rows_than_until_its_share_is_there(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await post_at(client, database, "2026-10-20T03:10", "2026-10-19", [0])
+    assert await run_at(database, "2026-10-20T03:11") == []
+    await post_at(client, database, "2026-10-20T03:12", "2026-10-19", range(1, SERIES))
+    assert await run_at(database, "2026-10-20T03:12") == ["update"]
+
+
+@pytest.mark.parametrize(("first", "until"), [("20T02:59", "20T03:30"), ("20T09:00", "20T09:30")])
+async def test_a_day_past_its_hour_waits_half_an_hour_at_most(
+    client: httpx.AsyncClient, database: Database, first: str, until: str
+) -> None:
+    """Counted from its hour, or from its first rows where they came later."""
+    await post_at(client, database, f"2026-10-{first}", "2026-10-19", [0])
+    before = moment(f"2026-10-{until}") - timedelta(minutes=1)
+    await post_at(client, database, f"{before:%Y-%m-%dT%H:%M}", "2026-10-19", [1])
+    assert await run_at(database, f"{before:%Y-%m-%dT%H:%M}") == []
+    assert await run_at(database, f"2026-10-{until}") == ["update"]
 
 
 async def test_without_a_share_only_the_hour_closes_a_day(client: httpx.AsyncClient, database: Database) -> None:
@@ -195,6 +244,20 @@ async def test_sales_around_the_clock_are_learned_every_day(client: httpx.AsyncC
         await end_jobs(database)
         assert await run_at(database, f"2026-10-{number + 1}T12:00") == []
     assert await scheduled_days(database, DAILY) == [f"2026-10-{number}" for number in range(19, 24)]
+
+
+async def test_days_of_sales_that_were_deleted_hold_no_later_history_up(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    """Sales of a trial go, and history comes whose newest day is older."""
+    await post_days(client, "2026-10-19")
+    assert await run_at(database, "2026-10-20T12:00") == ["update"]
+    await end_jobs(database)
+    assert (await client.delete("/v1/sales", params={"from": "2026-09-21"})).status_code == 200
+    await add_champion(database, "2026-09-19")
+    assert (await shown(client, DAILY))["next_run"] == "2026-09-21T03:00:00Z"
+    assert await run_at(database, "2026-10-20T12:01") == ["update"]
+    assert await scheduled_days(database, DAILY) == ["2026-09-20", "2026-10-19"]
 
 
 async def test_when_it_ran_and_runs_next(client: httpx.AsyncClient, database: Database) -> None:

@@ -204,6 +204,8 @@ def test_an_update_every_third_day_waits_for_three_days_of_sales() -> None:
 
 def test_what_an_update_knows_is_the_newer_of_the_champion_and_the_last_update() -> None:
     schedule = replace(closing(), last_day=day("2026-11-20"))
-    assert due.known_day(schedule, day("2026-11-22")) == day("2026-11-22")
-    assert due.known_day(schedule, day("2026-11-18")) == day("2026-11-20"), "a roll-back is not learned anew"
-    assert due.known_day(closing(), None) is None
+    newest = day("2026-11-22")
+    assert due.known_day(schedule, day("2026-11-22"), newest) == day("2026-11-22")
+    assert due.known_day(schedule, day("2026-11-18"), newest) == day("2026-11-20"), "a roll-back is not learned anew"
+    assert due.known_day(schedule, day("2026-11-18"), day("2026-11-19")) == day("2026-11-18"), "sales were deleted"
+    assert due.known_day(closing(), None, newest) is None

@@ -63,7 +63,7 @@ async def test_what_is_given_is_changed_and_nothing_else(client: httpx.AsyncClie
         ({"name": "retraining", "timezone": ""}, "timezone", "IANA"),
         ({"name": "retraining", "timezone": None}, "timezone", "string"),
         ({"name": "retraining", "enabled": "yes"}, "enabled", "boolean"),
-        ({"name": "retraining", "kind": "train"}, "kind", "not permitted"),
+        ({"name": "retraining", "days": 7}, "days", "not permitted"),
         ({"name": "daily-update", "closed_share": 1.01}, "closed_share", "less than or equal to 1"),
         ({"name": "daily-update", "closed_share": -0.01}, "closed_share", "greater than or equal to 0"),
         ({"name": "retraining", "closed_share": 0.5}, "closed_share", "only of daily-update"),
@@ -86,6 +86,19 @@ async def test_what_cannot_be_is_refused_and_says_what_can(
 @pytest.mark.parametrize("body", [{}, [], {"schedules": {}}, {"schedules": None}, {"daily-update": {}}, None], ids=str)
 async def test_a_body_of_another_shape_is_refused(client: httpx.AsyncClient, body: Any) -> None:
     assert (await client.put(SCHEDULES, json=body)).status_code == 422
+
+
+async def test_what_was_read_may_be_sent_back_with_a_change_in_it(client: httpx.AsyncClient) -> None:
+    before = (await client.get(SCHEDULES)).json()
+    same = await client.put(SCHEDULES, json=before)
+    assert (same.status_code, same.json()) == (200, before)
+    changed = [plan | {"every": 9, "kind": "train", "last_run": None} for plan in before["schedules"]]
+    after = (await client.put(SCHEDULES, json={"schedules": changed})).json()["schedules"]
+    kept = ("name", "kind", "at", "enabled", "closed_share", "last_run")
+    assert [[plan[name] for name in kept] for plan in after] == [
+        [plan[name] for name in kept] for plan in before["schedules"]
+    ]
+    assert {plan["every"] for plan in after} == {9}
 
 
 async def test_a_schedule_named_twice_is_refused(client: httpx.AsyncClient) -> None:

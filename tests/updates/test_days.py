@@ -3,11 +3,13 @@
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from models.online.tracking import untracked
+from tests.jobs.workers import TINY
 from tests.registry.support import flip_byte
 from tests.updates.world import NAMES, NEWEST, Name, Shop, day_of, sold
 
@@ -119,6 +121,101 @@ async def a_correction_of_a_day_long_ago_is_found_beside_the_newest_day(shop: Sh
     state = await shop.state(7)
     assert (state.learned_SD[1, -10], state.again_SD[1, -10]) == (5.0, True)
     assert state.again_SD[:, -9:].sum() == 0
+
+
+async def test_what_changes_no_quantity_leaves_room_for_a_correction(shop: Shop) -> None:
+    """Eight days get prices, wrong sales that are taken back, a delete that is undone; what was held is dismissed."""
+    first, touched = NEWEST + 1, range(NEWEST + 2, NEWEST + 10)
+    await shop.post([first, *touched], NAMES[:1])
+    held = await shop.post([], also={(NAMES[1], day): 5000.0 + day for day in touched})
+    await shop.post([first], NAMES[1:])
+    await shop.post(touched, NAMES[2:])
+    assert await shop.rows("SELECT count(*) FROM quarantine WHERE status = 'held'") == [len(touched)]
+    version = await shop.updated(until=str(day_of(touched[-1])), promote="always")
+
+    prices = [
+        {"sku": "B", "location": "S1", "date": str(day_of(day)), "quantity": sold(NAMES[2], day), "price": 2.5}
+        for day in touched
+    ]
+    assert (await shop.client.post("/v1/sales", json={"sales": prices})).json()["updated"] == len(touched)
+    wrong = await shop.post(touched, NAMES[2:], quantity=3.0)
+    assert (await shop.client.post(f"/v1/posts/{wrong}/undo")).status_code == 200
+    gone = await shop.client.delete("/v1/sales", params={"sku": "B", "from": str(day_of(touched[0]))})
+    assert (await shop.client.post(f"/v1/posts/{gone.json()['post_id']}/undo")).status_code == 200
+    assert (await shop.client.post("/v1/quarantine/dismiss", json={"post_id": held})).status_code == 200
+    await shop.post([first], NAMES[:1], quantity=4.0)
+
+    assert await shop.updated(promote="always") == version + 1
+    state = await shop.state(version + 1)
+    assert state.learned_SD[:, -1 - len(touched)].tolist() == [4.0, *(sold(name, first) for name in NAMES[1:])]
+    assert state.again_SD.sum() == 1
+    await a_day_that_was_deleted_and_came_back_is_learned_again(shop, version + 1, touched[-1])
+
+
+async def test_a_day_is_scored_anew_when_the_rest_of_it_comes_or_it_is_corrected(shop: Shop) -> None:
+    """With or without a new day beside it, and without its being seen twice by the detectors of drift."""
+    usual = {"to": str(day_of(NEWEST + 1))}
+    await shop.post([NEWEST + 1], NAMES[:2])
+    assert await shop.updated(promote="always") == 3
+    first = (await shop.client.get("/v1/accuracy", params=usual)).json()
+    (state,) = await shop.rows("SELECT state FROM drift_states WHERE block = -1")
+    await shop.post([NEWEST + 1], NAMES[2:])
+    assert await shop.updated(promote="always") == 4
+    whole = (await shop.client.get("/v1/accuracy", params=usual)).json()
+    assert [part["horizons"][-1]["n"] for part in (first, whole)] == [2, 3]
+    late = await shop.client.get("/v1/accuracy", params={"sku": "B", **usual})
+    assert late.json()["horizons"][-1]["n"] == 1
+    kept = "SELECT state FROM drift_states JOIN scored_days USING (job_id) WHERE block = -1"
+    assert await shop.rows(kept) == [state]
+
+    wrong = await shop.post([NEWEST + 1], quantity=90.0)
+    await shop.post([NEWEST + 2])
+    assert await shop.updated(promote="always") == 5
+    assert (await shop.client.get("/v1/accuracy", params=usual)).json()["horizons"] != whole["horizons"]
+    assert (await shop.client.post(f"/v1/posts/{wrong}/undo")).status_code == 200
+    await shop.post([NEWEST + 3])
+    assert await shop.updated(promote="always") == 6
+    assert (await shop.client.get("/v1/accuracy", params=usual)).json() == whole
+    assert await shop.rows("SELECT count(*) FROM scored_days") == [3]
+
+
+async def a_day_that_was_deleted_and_came_back_is_learned_again(shop: Shop, version: int, day: int) -> None:
+    """The delete is learned by one update, what its undo brings back by the next."""
+    wanted = {"sku": "B", "from": str(day_of(day - 1)), "to": str(day_of(day - 1))}
+    gone = await shop.client.delete("/v1/sales", params=wanted)
+    assert await shop.updated(promote="always") == version + 1
+    state = await shop.state(version + 1)
+    assert (np.isnan(state.learned_SD[2, -2]), state.again_SD[2, -2]) == (True, False)
+    assert (await shop.client.post(f"/v1/posts/{gone.json()['post_id']}/undo")).status_code == 200
+    assert await shop.updated(promote="always") == version + 2
+    state = await shop.state(version + 2)
+    assert (state.learned_SD[2, -2], state.again_SD[2, -2]) == (sold(NAMES[2], day - 1), True)
+
+
+async def test_a_day_is_learned_once_it_is_over_or_when_it_is_asked_for(shop: Shop) -> None:
+    """Of tomorrow there can be sales already. One of three series is few, but not where somebody says that it is all."""
+    tomorrow = (datetime.now(UTC).date() - day_of(0)).days + 1
+    await shop.post([NEWEST + 1, NEWEST + 2, tomorrow], NAMES[:1])
+    await shop.post([NEWEST + 2, tomorrow], NAMES[1:])
+    trained = await shop.job(TINY | {"promote": "never"})
+    assert (await shop.model(trained["model_version"]))["trained_on"]["cutoff"] == str(day_of(NEWEST + 2))
+
+    version = await shop.updated(until=str(day_of(NEWEST + 1)), promote="always")
+    assert (await shop.model(version))["trained_on"]["cutoff"] == str(day_of(NEWEST + 1))
+    learned = (await shop.state(version)).learned_SD[:, -1]
+    np.testing.assert_array_equal(learned, [sold(NAMES[0], NEWEST + 1), np.nan, np.nan])
+    assert await shop.rows("SELECT max(day) FROM scored_days") == [day_of(NEWEST + 1)]
+    assert await shop.rows("SELECT max(cutoff) FROM issuances") == [day_of(NEWEST + 1)]
+
+    assert (await shop.model(await shop.updated()))["trained_on"]["cutoff"] == str(day_of(NEWEST + 2))
+    quiet = await shop.update()
+    assert quiet["outcome"].endswith(
+        f" Rows up to {day_of(tomorrow)} wait: the day is not over, or few series have come in."
+    )
+    known = await shop.update(until=str(day_of(NEWEST + 1)))
+    assert (known["status"], known["model_version"]) == ("succeeded", None)
+    version = await shop.updated(until=str(day_of(tomorrow)))
+    assert (await shop.model(version))["trained_on"]["cutoff"] == str(day_of(tomorrow))
 
 
 async def test_lost_and_unwritten_artifacts_stop_no_forecast_and_updates_go_on_from_what_is_left(shop: Shop) -> None:

@@ -12,6 +12,10 @@ from zoneinfo import ZoneInfo
 Kind = Literal["update", "fine_tune", "train", "housekeeping"]
 
 DAY = timedelta(days=1)
+QUIET = timedelta(minutes=5)
+"""So long without a row of it, and a day that the clock has closed is not waited for any more."""
+LONGEST_WAIT = timedelta(minutes=30)
+"""It is waited for so long at most, since its hour or since its first row, whichever came later."""
 MOST_OPEN_DAYS = 7
 """So many of the newest days are looked at for whether their sales have come in: a day is older only where clocks are wrong."""
 
@@ -81,15 +85,22 @@ def next_slot(schedule: Schedule, now: datetime, learned: date | None = None) ->
     return instant(schedule, day)
 
 
-def known_day(schedule: Schedule, cutoff: date | None) -> date | None:
-    """The newest day of sales that a daily update need not learn again: the last one's, or the champion's own."""
-    return max((day for day in (schedule.last_day, cutoff) if day is not None), default=None)
+def known_day(schedule: Schedule, cutoff: date | None, newest: date | None) -> date | None:
+    """The newest day of sales that a daily update need not learn again: the last one's, or the champion's own. A last one after
+    the `newest` day that is posted was for sales that were deleted since."""
+    ran = None if schedule.last_day is None or newest is None or schedule.last_day > newest else schedule.last_day
+    return max((day for day in (ran, cutoff) if day is not None), default=None)
 
 
 def closed_by_hour(schedule: Schedule, now: datetime, known: date | None, newest: date) -> date | None:
     """The newest day of sales that is closed by the clock and worth an update; `newest` is the newest that was posted."""
     day = min(newest, newest_slot(schedule, now) - DAY)
     return day if known is None or day >= known + schedule.every * DAY else None
+
+
+def still_comes_in(schedule: Schedule, day: date, now: datetime, *, first: datetime, last: datetime) -> bool:
+    """Whether a day that the clock has closed waits for more rows; `first` and `last` are when rows of it were posted."""
+    return now < min(last + QUIET, max(instant(schedule, day + DAY), first) + LONGEST_WAIT)
 
 
 def open_days(schedule: Schedule, now: datetime, known: date | None, newest: date) -> list[date]:

@@ -1,5 +1,6 @@
 """What the job of a schedule asks for: an update by what came in, or a training as the champion's own."""
 
+from datetime import date
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -8,9 +9,13 @@ from app.jobs.schemas import TrainRequest, UpdateRequest
 from models.training_config import RANGES, STUDENT
 
 
-def update_request(*, fine_tune: bool) -> dict[str, Any]:
-    """With or without fine-tuning; without it drift may still have the networks learn on."""
-    return UpdateRequest(kind="update", fine_tune=fine_tune or "drift").filled_in()
+def update_request(day: date) -> dict[str, Any]:
+    """The daily update for a day of sales; drift may have the networks learn on."""
+    return UpdateRequest(kind="update", fine_tune="drift", until=day).filled_in()
+
+
+def fine_tuning_request() -> dict[str, Any]:
+    return UpdateRequest(kind="update", fine_tune=True).filled_in()
 
 
 class Retraining(NamedTuple):

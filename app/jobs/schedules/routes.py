@@ -52,6 +52,7 @@ def _fields(change: ScheduleChange) -> dict[str, Any]:
 
 async def _answer(connection: AsyncConnection) -> Response:
     now, champion = await store.database_now(connection), await store.read_champion(connection)
+    sales = await store.read_sales(connection)
     shown = [
         ShownSchedule(
             name=schedule.name,
@@ -62,7 +63,7 @@ async def _answer(connection: AsyncConnection) -> Response:
             enabled=schedule.enabled,
             closed_share=schedule.closed_share,
             last_run=schedule.last_run,
-            next_run=next_run(schedule, champion, now),
+            next_run=next_run(schedule, champion, sales, now),
         )
         for schedule in await store.read_schedules(connection)
     ]

@@ -71,9 +71,13 @@ def _as_it_is() -> Any:
 
 
 class ScheduleChange(Strict):
-    """What is to be changed of one schedule; an absent field stays as it is."""
+    """What is to be changed of one schedule; an absent field stays as it is. What GET answers may be sent back: fields
+    that cannot be changed are ignored."""
 
     name: Name
+    kind: Any = Field(default_factory=_as_it_is, exclude=True, description="Ignored.")
+    last_run: Any = Field(default_factory=_as_it_is, exclude=True, description="Ignored.")
+    next_run: Any = Field(default_factory=_as_it_is, exclude=True, description="Ignored.")
     every: int = Field(default_factory=_as_it_is, ge=1, le=365, description="Days from one run to the next.")
     at: Annotated[str, AfterValidator(_time_of_day)] = Field(
         default_factory=_as_it_is, json_schema_extra={"pattern": _TIME_OF_DAY}, description="Time of day in `timezone`."
@@ -86,14 +90,14 @@ class ScheduleChange(Strict):
         default_factory=_as_it_is,
         ge=0,
         le=1,
-        description="Only of the daily update; null: days are closed by the hour only.",
+        description="Only of the daily update; null: days are closed by the hour only. Of others it is null.",
     )
 
     @field_validator("closed_share")
     @classmethod
     def _is_for_days(cls, given: float | None, others: ValidationInfo) -> float | None:
         name = others.data.get("name", "daily-update")
-        if name != "daily-update":
+        if name != "daily-update" and given is not None:
             raise ValueError(f"is only of daily-update: {name} runs by the clock alone")
         return given
 

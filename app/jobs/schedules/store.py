@@ -49,6 +49,14 @@ class Sales:
     state: int
 
 
+@dataclass(frozen=True)
+class Posted:
+    """When the first and the last of some posts came."""
+
+    first: datetime
+    last: datetime
+
+
 async def database_now(connection: AsyncConnection) -> datetime:
     """The database's clock decides, as it does about leases: machines of workers may disagree."""
     now: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
@@ -61,8 +69,9 @@ async def read_schedules(connection: AsyncConnection) -> list[Schedule]:
 
 
 async def due_to_look_at(connection: AsyncConnection) -> list[Schedule]:
-    """Lock the enabled schedules that nobody else is looking at, to the end of the transaction."""
-    return await _schedules(connection, select(schedules).where(schedules.c.enabled).with_for_update(skip_locked=True))
+    """Lock the enabled schedules of jobs that nobody else is looking at, to the end of the transaction."""
+    wanted = select(schedules).where(schedules.c.enabled, schedules.c.kind != "housekeeping")
+    return await _schedules(connection, wanted.with_for_update(skip_locked=True))
 
 
 async def locked(connection: AsyncConnection, name: str) -> Schedule | None:
@@ -169,6 +178,20 @@ async def read_sales(connection: AsyncConnection) -> Sales | None:
     )
     row = found.one()
     return None if row.newest is None else Sales(row.newest, row.state)
+
+
+async def posts_of_day(connection: AsyncConnection, day: date, *, now: datetime) -> Posted | None:
+    """The posts of sales that have come by now and span a day; None: there are none. Looked for from the day before it on, for
+    nobody posts a day earlier, whatever his time zone."""
+    found = await connection.execute(
+        text("""
+        SELECT min(created_at) AS first, max(created_at) AS last FROM posts
+        WHERE created_at BETWEEN CAST(:day AS date) - 1 AND :now
+        AND kind = 'sales' AND first_day <= :day AND last_day >= :day AND series_ids <> '{}'"""),
+        {"day": day, "now": now},
+    )
+    row = found.one()
+    return None if row.first is None else Posted(row.first, row.last)
 
 
 async def newest_complete_day(connection: AsyncConnection, days: list[date], share: float) -> date | None:
