@@ -96,7 +96,5 @@ async def _write(
         decision,
         key_id,
     )
-    await driver.execute(
-        "UPDATE series SET revision = revision + 1 WHERE id = ANY($1::int[])", list({row["series_id"] for row in rows})
-    )
+    await store.renew(driver, list({row["series_id"] for row in rows}))
     return len(rows)

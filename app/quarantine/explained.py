@@ -64,7 +64,7 @@ async def by_others(driver: asyncpg.Connection, places: Places, group: Group, su
             "SELECT count(*) FILTER (WHERE s.last_day >= $2::date - $4::int) AS active,"
             " coalesce(bool_or(x.quantity > 0 AND s.id <> ALL($3::int[])), false) AS sold"
             " FROM series s LEFT JOIN sales x ON x.series_id = s.id AND x.day = $2"
-            " WHERE s.location = ANY($1::text[]) AND s.rows > 0",
+            " WHERE s.location = ANY($1::text[])",  # an item's first sale too, whose series counts no row yet
             list(dict.fromkeys(places.locations)),
             np.datetime64(group.first_day + day, "D").item(),
             places.ids[posted_S].tolist(),

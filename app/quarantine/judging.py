@@ -31,7 +31,7 @@ from app.quarantine.checks import (
     newest_mean,
     suspected,
 )
-from app.quarantine.posted import Candidates, Posted, candidates
+from app.quarantine.posted import Candidates
 from app.quarantine.store import Entry, held_days
 
 _BESIDE = 20_000  # cells from which judging is worth a thread
@@ -46,14 +46,11 @@ class _Place:
     promo_SD: Flags
 
 
-async def judge(driver: asyncpg.Connection, posted: Posted, ids: Index, changed_from: Index) -> list[Entry]:
-    """What must be held of a post's rows, before they are counted in `series`.
-
-    `ids` are all series that it changed, ascending, and `changed_from` the first day that it changed of each. Whether the rows
-    are written already makes no difference.
-    """
+async def judge(driver: asyncpg.Connection, rows: Candidates) -> list[Entry]:
+    """What must be held of a post's rows, before they are counted in `series`. Whether they are written already makes no
+    difference."""
     entries: list[Entry] = []
-    for batch in (await candidates(driver, posted.rows(), ids, changed_from)).batches():
+    for batch in rows.batches():
         whole = {int(batch.group_S[series[0]]): series for series in batch.groups()}
         for place in await _places(driver, batch.of(batch.looked_at())):
             entries += await _of_place(driver, place, batch, whole[int(place.of.group_S[0])])

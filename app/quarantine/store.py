@@ -20,6 +20,11 @@ from app.quarantine.checks import Index, Reason
 
 Status = Literal["held", "confirmed", "dismissed", "replaced"]
 HOLDING = "q.status IN ('held', 'dismissed')"
+_HELD_AS_A_PLACE = "q.status = 'held' AND q.reason <> 'factor'"
+STANDING = np.dtype(
+    [("series", "<i8"), ("day", "<i8"), ("quantity", "<f8"), ("promo", "<f8"), ("entry", "<i8"), ("zeros", "?")]
+)
+"""A stored row, and the entry by which it is held for its whole place (-1: none); `zeros`: for that reason."""
 _A_STATEMENT = 20_000
 
 _ENTRY = """
@@ -74,6 +79,31 @@ async def held_days(
     return series_N, day_N
 
 
+async def places_held(driver: asyncpg.Connection) -> list[tuple[str, int]]:
+    """Location and day number of each day of which something is held for what was said of its whole place."""
+    rows = await driver.fetch(
+        f"SELECT DISTINCT s.location, q.day - DATE '1970-01-01' FROM quarantine q JOIN series s ON s.id = q.series_id"
+        f" WHERE {_HELD_AS_A_PLACE}"
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def stored_of_place(driver: asyncpg.Connection, location: str, days: Sequence[int]) -> NDArray[Any]:
+    """What is stored of a location on some days, with the entry that holds it for its whole place; STANDING."""
+    rows = await driver.fetch(
+        f"""
+        SELECT x.series_id, x.day - DATE '1970-01-01', x.quantity, coalesce(x.promo, 'NaN'), coalesce(q.id, -1),
+            coalesce(q.reason = 'zeros', false)
+        FROM unnest($2::int[]) AS d (day) CROSS JOIN series s
+        JOIN sales x ON x.series_id = s.id AND x.day = DATE '1970-01-01' + d.day
+        LEFT JOIN quarantine q ON q.series_id = x.series_id AND q.day = x.day AND {_HELD_AS_A_PLACE}
+        WHERE s.location = $1 AND x.quantity IS NOT NULL ORDER BY x.series_id, x.day""",
+        location,
+        list(days),
+    )
+    return np.array([tuple(row) for row in rows], STANDING)
+
+
 async def write_entries(driver: asyncpg.Connection, entries: Sequence[Entry], posts: Sequence[int]) -> None:
     """Hold days, each written by the post of the same place in `posts`."""
     for start in range(0, len(entries), _A_STATEMENT):
@@ -107,6 +137,16 @@ async def end_replaced(
         first,
         last,
     )
+
+
+async def end_entries(driver: asyncpg.Connection, entries: Sequence[int]) -> None:
+    """End entries whose day is true as it stands."""
+    await driver.execute("UPDATE quarantine SET status = 'replaced' WHERE id = ANY($1::bigint[])", entries)
+
+
+async def renew(driver: asyncpg.Connection, ids: Sequence[int]) -> None:
+    """A new revision of some series, so that no stored forecast of them is fresh."""
+    await driver.execute("UPDATE series SET revision = revision + 1 WHERE id = ANY($1::int[])", ids)
 
 
 async def hold_restored(driver: asyncpg.Connection, ids: Sequence[int], first: date, last: date) -> None:
