@@ -51,7 +51,7 @@ class QuarantineEntry(BaseModel):
         "out; `replaced`: another quantity was posted for it, it was deleted, or its place's day was posted again and is true."
     )
     post_id: int = Field(description="The post that wrote this quantity.")
-    key: str | None = Field(description="Name of the key that decided.")
+    key: str | None = Field(description="Name of the key that decided last.")
     created_at: datetime
     decided_at: datetime | None
 

@@ -1,4 +1,4 @@
-"""Entries listed and decided: one, many, all of a post; said twice, said otherwise, ended by a correction."""
+"""Entries listed and decided: one, many, all of a post; said twice, taken back, ended by a correction."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,10 +26,19 @@ async def revision(database: Database, sku: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("word", "status", "other"), [("confirm", "confirmed", "dismiss"), ("dismiss", "dismissed", "confirm")]
+    ("word", "status", "other", "otherwise"),
+    [("confirm", "confirmed", "dismiss", "dismissed"), ("dismiss", "dismissed", "confirm", "confirmed")],
 )
-async def test_a_decision_is_made_once(
-    client: httpx.AsyncClient, database: Database, word: str, status: str, other: str
+async def test_a_decision_is_made_once_and_taken_back_by_the_other(
+    client: httpx.AsyncClient,
+    app: FastAPI,
+    database: Database,
+    key_with: Callable[..., Awaitable[str]],
+    *,
+    word: str,
+    status: str,
+    other: str,
+    otherwise: str,
 ) -> None:
     await open_shop(client)
     entry = await one_entry(client)
@@ -40,11 +49,17 @@ async def test_a_decision_is_made_once(
     assert await revision(database, "A-3") == before + 1
     assert await decide(client, word, entry) == first
     assert await revision(database, "A-3") == before + 1
-    problem = await decide(client, other, entry, status=409)
+    problem = await decide(client, other, body={"ids": [entry]}, status=409)
     assert problem["code"] == "conflict"
     assert problem["errors"][0]["code"] == "decided_before"
     assert await held(client) == []
     assert [found["id"] for found in await entries(client, status=status)] == [entry]
+    async with client_of(app, await key_with("models:write")) as somebody:
+        second = await decide(somebody, other, entry)
+    assert (second["status"], second["key"] == "admin") == (otherwise, False)
+    assert second["decided_at"] > first["decided_at"]
+    assert await revision(database, "A-3") == before + 2
+    assert [found["id"] for found in await entries(client, status=otherwise)] == [entry]
 
 
 async def test_a_repeated_decision_with_its_key_gets_the_first_answer(client: httpx.AsyncClient) -> None:
@@ -185,7 +200,7 @@ async def test_entries_of_a_deleted_series_go_with_it(client: httpx.AsyncClient)
     await decide(client, "confirm", entry, status=404)
 
 
-async def test_opposite_decisions_at_once_leave_one(client: httpx.AsyncClient) -> None:
+async def test_opposite_decisions_at_once_leave_the_later(client: httpx.AsyncClient) -> None:
     await open_shop(client)
     for turn in range(1, 5):
         entry = await one_entry(
@@ -193,7 +208,13 @@ async def test_opposite_decisions_at_once_leave_one(client: httpx.AsyncClient) -
         )  # what was confirmed before is no wonder any more
         words = ("confirm", "dismiss")
         answers = await asyncio.gather(*(client.post(f"/v1/quarantine/{entry}/{word}") for word in words))
-        assert sorted(answer.status_code for answer in answers) == [200, 409]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        [found] = await entries(client, **{"from": day(turn), "status": "confirmed"}) or await entries(
+            client, **{"from": day(turn), "status": "dismissed"}
+        )
+        decided = max((answer.json() for answer in answers), key=lambda entry: entry["decided_at"])
+        assert found == decided
+        await decide(client, "confirm", entry)
 
 
 async def test_a_decision_and_a_correction_at_once_agree(client: httpx.AsyncClient) -> None:
