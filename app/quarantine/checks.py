@@ -1,10 +1,11 @@
 """Which posted days cannot be true: four rules on arrays, without SQL. They look for mistakes of files, not for surprises.
 
-A series is judged by the PAST_DAYS days before a day, its place by all series posted there together (a *group*). A mistake
-moves what it touches by a factor of ten and more, or makes days equal that never are; true days, also those of a sale or a
+A series is judged by the PAST_DAYS days before a day that are not held, its place by all series posted there (a *group*). A
+mistake moves what it touches by a factor of ten or more, or makes days equal that never are; true days, also those of a sale or a
 storm, stay within a small multiple of what the year before knew. So every limit lies far from both, and none is learned.
 
-Shapes: S series of a group, X = PAST_DAYS + D consecutive days of which the last D may be judged, N rows that are held.
+Shapes: S series of a group, X consecutive days of which the last D may be judged (PAST_DAYS or more lie before these), W
+PAST_DAYS days, N rows that are held.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,8 +63,8 @@ WEEKDAYS_AT_LEAST = 6
 class Group:
     """Series of one place with what is stored of them, and which of their days a post wrote.
 
-    `quantity_SX` has the post's values in it; NaN is missing, or held before. `judged_SD` are the rows that may be held. The
-    place is judged by series in `settled_S` alone, which have FEWEST_DAYS observed days in these.
+    `quantity_SX` has the post's values in it; NaN is missing, or held before (`held_SX`; None: nothing is). `judged_SD` are the
+    rows that may be held. The place is judged by series in `settled_S` alone, which had FEWEST_DAYS known days before the post.
     """
 
     quantity_SX: Doubles
@@ -71,6 +72,13 @@ class Group:
     settled_S: Flags
     first_day: int = 0
     """Day number of the first judged day."""
+    held_SX: Flags | None = None
+
+    @property
+    def past(self) -> int:
+        """How many days lie before the first judged day."""
+        days: int = self.quantity_SX.shape[1] - self.judged_SD.shape[1]
+        return days
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,22 @@ def usual(past_SW: Doubles) -> Doubles:
     return np.where(seen_S >= 3, _mean(weekday_SK), _mean(past_SW))
 
 
+def newest_days(quantity_SX: Doubles, held_SX: Flags) -> Doubles:
+    """The last PAST_DAYS days, S x W. In the place of days that are held lie days of the same weekday before them: what is held
+    tells nothing, and who is held for months is still judged by what was known before."""
+    newest_SW = quantity_SX[:, -PAST_DAYS:]
+    rows = np.flatnonzero(held_SX[:, -PAST_DAYS:].any(axis=1))
+    if not len(rows):
+        return newest_SW
+    newest_SW = newest_SW.copy()
+    for weekday in range(PAST_DAYS - 7, PAST_DAYS):
+        days_K = np.arange(weekday - PAST_DAYS, -quantity_SX.shape[1] - 1, -7)  # the newest first
+        order_RK = np.argsort(held_SX[np.ix_(rows, days_K)], axis=1, kind="stable")[:, : PAST_DAYS // 7]
+        found_RK = np.take_along_axis(quantity_SX[np.ix_(rows, days_K)], order_RK, axis=1)
+        newest_SW[np.ix_(rows, np.arange(weekday, -1, -7))] = found_RK
+    return newest_SW
+
+
 def newest_mean(year_W: Doubles) -> float:
     """The mean of the days with sales among the newest PAST_DAYS observed ones; NaN without any."""
     newest = year_W[np.isfinite(year_W)][-PAST_DAYS:]
@@ -131,27 +155,29 @@ def newest_mean(year_W: Doubles) -> float:
 def _judged(group: Group, facts: Facts | None) -> Held:
     found = Held()
     known_SX = group.quantity_SX.copy()
+    held_SX = np.zeros(known_SX.shape, np.bool_) if group.held_SX is None else group.held_SX.copy()
     for day in range(group.judged_SD.shape[1]):
         if not group.judged_SD[:, day].any():
             continue
         before = len(found.series_N)
-        one = _Day(replace(group, quantity_SX=known_SX), day, facts)
+        one = _Day(replace(group, quantity_SX=known_SX), day, facts, held_SX)
         for rule in (_zeros, _repeated, _units):
             if rule(one, found):
                 break
         else:
             _factor(one, found)
-        known_SX[found.series_N[before:], PAST_DAYS + day] = np.nan
+        known_SX[found.series_N[before:], one.column] = np.nan
+        held_SX[found.series_N[before:], one.column] = True
     return found
 
 
 class _Day:
     """One judged day of a group, with what the rules share."""
 
-    def __init__(self, group: Group, day: int, facts: Facts | None) -> None:
+    def __init__(self, group: Group, day: int, facts: Facts | None, held_SX: Flags) -> None:
         self.group, self.day, self.facts = group, day, facts
-        self.column = PAST_DAYS + day
-        self.past_SW = group.quantity_SX[:, day : self.column]
+        self.column = group.past + day
+        self.past_SW = newest_days(group.quantity_SX[:, : self.column], held_SX[:, : self.column])
         self.quantity_S = group.quantity_SX[:, self.column]
         self.judged_S = group.judged_SD[:, day] & np.isfinite(self.quantity_S)
         self.usual_S = usual(self.past_SW)
@@ -165,7 +191,7 @@ class _Day:
         return np.flatnonzero(flags_S if also is None else flags_S & also)
 
     def name(self, column: int) -> str:
-        return str(np.datetime64(self.group.first_day + column - PAST_DAYS, "D"))
+        return str(np.datetime64(self.group.first_day + column - self.group.past, "D"))
 
     def hold_all(self, found: Held, reason: Reason, detail: str) -> bool:
         found.add(np.flatnonzero(self.judged_S), self.day, self.usual_S, reason, lambda _: detail)
@@ -212,7 +238,7 @@ def _other_days(one: _Day, rows: Index) -> Iterator[int]:
     """Columns of the days before, and of those after that this post did not write."""
     yield from range(max(one.column - REPEATED_DAYS, 0), one.column)
     for column in range(one.column + 1, min(one.column + REPEATED_DAYS + 1, one.group.quantity_SX.shape[1])):
-        if not one.group.judged_SD[rows, column - PAST_DAYS].any():
+        if not one.group.judged_SD[rows, column - one.group.past].any():
             yield column
 
 
