@@ -57,6 +57,11 @@ SOLD_AT_LEAST = 20.0
 """Units that each of the last eight same weekdays must have sold for a day without a sale to be impossible."""
 SELLING_AT_LEAST = 4
 WEEKDAYS_AT_LEAST = 6
+LIKE_DAYS = 7
+"""Days of a place, the newest since one that was confirmed, near any of which a day is true: a week knows all weekdays."""
+CONFIRMED_FOR_DAYS = 2 * PAST_DAYS
+"""Days for which a confirmed day counts so. What it begins is usual after PAST_DAYS, and, if it ends by then, unusual after
+as many."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,14 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Confirmed:
+    """The newest day of the place, before each judged one, that was held as a whole and confirmed; the shapes are a group's."""
+
+    column_D: Index  # of quantity_SX, 0 if it lies before; -1: there is none
+    usual_SD: Doubles  # what was usual on that day
+
+
+@dataclass(frozen=True)
 class Facts:
     """What is asked of suspects alone, since it costs more to read; the shapes are a group's."""
 
@@ -90,6 +103,7 @@ class Facts:
     peak_S: Doubles  # the highest of them
     special_SD: Flags  # a promotion or an event
     explained_SD: Flags  # the place is closed, has a holiday, or others sold there: few sales prove nothing
+    confirmed: Confirmed | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +195,7 @@ class _Day:
         self.quantity_S = group.quantity_SX[:, self.column]
         self.judged_S = group.judged_SD[:, day] & np.isfinite(self.quantity_S)
         self.usual_S = usual(self.past_SW)
+        self.times = 1.0  # how many times as much as usual the place sells, where that is true
         none = np.zeros(len(self.quantity_S), np.bool_)
         self.special_S = none if facts is None else facts.special_SD[:, day]
         self.explained_S = none if facts is None else facts.explained_SD[:, day]
@@ -189,6 +204,19 @@ class _Day:
         """The rows by which the place is judged; few ones judge nothing."""
         flags_S = self.judged_S & self.group.settled_S
         return np.flatnonzero(flags_S if also is None else flags_S & also)
+
+    def since_confirmed(self, rows: Index) -> tuple[Doubles, Doubles]:
+        """The newest days since one that was confirmed, R x K, and what was usual before it; no column where none was.
+
+        Of a day that is held, or that half of the rows do not know, nothing is told.
+        """
+        confirmed = None if self.facts is None else self.facts.confirmed
+        column = -1 if confirmed is None else int(confirmed.column_D[self.day])
+        if confirmed is None or column < 0:
+            return np.empty((len(rows), 0)), np.empty((len(rows), 0))
+        since_RK = self.group.quantity_SX[rows, column : self.column]
+        since_RK = since_RK[:, np.isfinite(since_RK).mean(axis=0) >= 0.5][:, -LIKE_DAYS:]
+        return since_RK, confirmed.usual_SD[rows, self.day : self.day + 1]
 
     def name(self, column: int) -> str:
         return str(np.datetime64(self.group.first_day + column - self.group.past, "D"))
@@ -208,6 +236,9 @@ def _zeros(one: _Day, found: Held) -> bool:
     sold_K = np.nansum(weekday_RK, axis=0)[told_K]
     selling_K = (weekday_RK > 0).sum(axis=0)[told_K]
     if len(sold_K) < WEEKDAYS_AT_LEAST or sold_K.min() < SOLD_AT_LEAST or selling_K.min() < SELLING_AT_LEAST:
+        return False
+    since_RK, _ = one.since_confirmed(rows)
+    if since_RK.shape[1] and not np.nansum(since_RK):  # somebody has said that the place sells nothing
         return False
     detail = (
         f"None of {len(rows)} series sold anything; on each of the last {len(sold_K)} same weekdays they sold"
@@ -256,6 +287,9 @@ def _units(one: _Day, found: Held) -> bool:
     total = float(np.log(value_R.sum() / np.nansum(usual_R)))
     if not (_all_more if total > 0 else _all_less)(one, rows, told_R, total):
         return False
+    if _near_confirmed(one, rows):
+        one.times = max(float(np.exp(total)), 1.0)
+        return False
     times = f"{np.exp(total):.1f} times" if total > 0 else f"1/{np.exp(-total):.1f} of"
     detail = (
         f"All {len(rows)} series together are {times} what is usual, each of them alike: another unit, such as cases."
@@ -281,6 +315,16 @@ def _all_less(one: _Day, rows: Index, told_R: Flags, total: float) -> bool:
     return bool(low_R[told_R].mean() >= ALIKE)
 
 
+def _near_confirmed(one: _Day, rows: Index) -> bool:
+    """Whether the day is like one since somebody confirmed such a day, or like those before it: what was true may end, too."""
+    for other_R in np.hstack(one.since_confirmed(rows)).T:
+        known_R = np.isfinite(other_R)
+        ratio = one.quantity_S[rows[known_R]].sum() / other_R[known_R].sum()
+        if abs(np.log(ratio)) < np.log(UNITS):
+            return True
+    return False
+
+
 def _factor(one: _Day, found: Held) -> None:
     """One row many times as much as its series ever sold."""
     usual_S, level_S = one.usual_S, _mean(np.where(one.past_SW > 0, one.past_SW, np.nan))
@@ -293,7 +337,7 @@ def _factor(one: _Day, found: Held) -> None:
         level_S = np.where(one.group.settled_S, level_S, one.facts.level_S)
         usual_S = np.where(np.isnan(usual_S), level_S, usual_S)
     widened_S = np.where(one.special_S, WIDENED, 1.0)
-    limit_S = widened_S * np.maximum(FACTOR * np.nan_to_num(level_S), PEAK * peak_S)
+    limit_S = widened_S * np.maximum(FACTOR * one.times * np.nan_to_num(level_S), PEAK * peak_S)
     beyond_S = one.judged_S & (one.quantity_S > np.maximum(limit_S, FEWEST_UNITS))
     if one.facts is not None:
         beyond_S &= one.group.settled_S | (one.facts.seen_S >= FEWEST_DAYS)

@@ -138,11 +138,12 @@ def _by_factor(rows: Held) -> set[int]:
 
 
 async def _facts(driver: asyncpg.Connection, place: _Place, suspects: Held) -> Facts:
-    """What the calendar, holidays and the rest of the place say of the suspects' days."""
+    """What the calendar, holidays, the rest of the place and decisions say of the suspects' days."""
     special_SD, closed_SD = await explained.by_calendar(driver, place.of.places, place.group, suspects)
     quiet_D = await explained.by_others(driver, place.of.places, place.group, suspects)
+    confirmed = await explained.by_confirmed(driver, place.of.ids, place.group, suspects)
     none_S = np.zeros(len(place.of.ids))
-    return Facts(none_S.astype(np.int64), none_S, none_S, special_SD | place.promo_SD, closed_SD | quiet_D)
+    return Facts(none_S.astype(np.int64), none_S, none_S, special_SD | place.promo_SD, closed_SD | quiet_D, confirmed)
 
 
 async def _with_years(driver: asyncpg.Connection, place: _Place, facts: Facts, wanted: set[int]) -> Facts:

@@ -79,6 +79,20 @@ async def held_days(
     return series_N, day_N
 
 
+async def confirmed_days(
+    driver: asyncpg.Connection, ids: Index, first: int, last: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+    """Series id, day number and what was usual of the days that were held for their whole place, as another unit or as zeros,
+    and confirmed."""
+    query = (
+        "SELECT q.series_id, q.day, coalesce(q.expected, 'NaN') FROM quarantine q"
+        f" WHERE q.status = 'confirmed' AND q.reason IN ('units', 'zeros') AND q.series_id = ANY({int_array(ids)})"
+        f" AND q.day BETWEEN DATE '1970-01-01' + {int(first)} AND DATE '1970-01-01' + {int(last)}"
+    )
+    series_N, day_N, expected_N = await copy_out(driver, query, ["int4", "date", "float8"])
+    return series_N, day_N, expected_N
+
+
 async def places_held(driver: asyncpg.Connection) -> list[tuple[str, int]]:
     """Location and day number of each day of which something is held for what was said of its whole place."""
     rows = await driver.fetch(
