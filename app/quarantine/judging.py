@@ -2,7 +2,8 @@
 
 Only what a post changed is judged, among the newest PAST_DAYS days of all data, and only in series that knew FEWEST_DAYS days
 before: a first load of history is never judged. Rows are judged place by place. What costs more to read (the rest of a large
-place, a year, the calendar) is read of suspects alone, and days further back only of series of which days are held.
+place, a year, the calendar) is read of suspects alone, and days further back only of series of which days are held, or that the
+post changed long ago too.
 
 Shapes: S series of a group, X days of which the last D may be judged (PAST_DAYS or YEAR_DAYS lie before these), W days of a year.
 """
@@ -102,6 +103,7 @@ async def _places(driver: asyncpg.Connection, of: Candidates) -> list[_Place]:
     day_X = np.arange(quantity_SX.shape[1]) + low - PAST_DAYS
     before_SX = day_X < of.changed_from_S[:, np.newaxis]
     settled_S = (np.isfinite(quantity_SX) & before_SX).sum(axis=1) >= FEWEST_DAYS
+    longer_S |= ~settled_S & (of.changed_from_S < low)
     places = []
     for at in of.groups():
         group = Group(quantity_SX[at], judged_SD[at], settled_S[at], low, held_SX[at])

@@ -72,3 +72,25 @@ async def test_a_few_confirmed_rows_say_nothing_of_their_place(client: httpx.Asy
     await send(client, week(0, 12))
     await confirm_first_day(client, part=4)
     assert (await send(client, week(1, 12)))["held"] == 70
+
+
+@pytest.mark.parametrize("times", [12, 1 / 12, 0])
+@pytest.mark.parametrize("corrected", ["price", "quantity", "all quantities"])
+async def test_an_old_correction_in_the_same_file_blinds_no_rule(
+    client: httpx.AsyncClient, times: float, corrected: str
+) -> None:
+    await open_shop(client)
+    old = rows_of({"A-3": 7.0}, day(-60)) if corrected != "all quantities" else rows_of(a_day(ahead=-60), day(-60))
+    if corrected == "price":
+        sold = (await client.get("/v1/sales", params={"from": day(-60), "to": day(-60)})).json()["sales"]
+        old = [{**row, "price": 2.5} for row in sold]
+    posted = await send(client, old + rows_of(a_day(1, times=times), day(1)))
+    assert (posted["updated"] > 0, posted["held"]) == (True, 10)
+
+
+async def test_a_year_and_the_posts_own_days_do_not_settle_who_sells_now_and_then(client: httpx.AsyncClient) -> None:
+    """Its place's rules are for those that sell on most days."""
+    await open_shop(client, skus=1)
+    rare = {f"R-{sku}": 3.0 for sku in range(9)}
+    await send(client, [row for ago in range(40) for row in rows_of(rare, day(-7 * ago))])
+    assert (await send(client, rows_of(dict.fromkeys(rare, 29.0), day(1)) + rows_of(rare, day(-62))))["held"] == 0
