@@ -53,7 +53,9 @@ class QuarantineEntry(BaseModel):
     post_id: int = Field(description="The post that wrote this quantity.")
     key: str | None = Field(description="Name of the key that decided last.")
     created_at: datetime
-    decided_at: datetime | None
+    decided_at: datetime | None = Field(
+        description="When it was decided last; of a day that a later post gave free: when."
+    )
 
 
 class QuarantinePage(BaseModel):

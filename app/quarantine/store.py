@@ -6,7 +6,7 @@ writes entries of a series holds the lock of its row, as every writer of its sal
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
 
 import asyncpg
@@ -20,6 +20,7 @@ from app.quarantine.checks import Index, Reason
 
 Status = Literal["held", "confirmed", "dismissed", "replaced"]
 HOLDING = "q.status IN ('held', 'dismissed')"
+_FREED_AT = "q.status = 'replaced' AND q.reason <> 'factor' AND q.key_id IS NULL AND q.decided_at = {}"
 _HELD_AS_A_PLACE = "q.status = 'held' AND q.reason <> 'factor'"
 STANDING = np.dtype(
     [("series", "<i8"), ("day", "<i8"), ("quantity", "<f8"), ("promo", "<f8"), ("entry", "<i8"), ("zeros", "?")]
@@ -140,10 +141,14 @@ async def write_entries(driver: asyncpg.Connection, entries: Sequence[Entry], po
 async def end_replaced(
     driver: asyncpg.Connection, ids: Sequence[int] | Index, first: date | int, last: date | int
 ) -> None:
-    """End the entries, of some series between two days, whose quantity is no longer the one that stands there."""
+    """End the entries, of some series between two days, whose quantity is no longer the one that stands there.
+
+    Who confirmed them, and when, stays with them: by that an undo knows that they were confirmed.
+    """
     await driver.execute(
         f"""
-        UPDATE quarantine q SET status = 'replaced'
+        UPDATE quarantine q SET status = 'replaced', decided_at = CASE q.status WHEN 'confirmed' THEN q.decided_at END,
+            key_id = CASE q.status WHEN 'confirmed' THEN q.key_id END
         WHERE q.status <> 'replaced' AND q.series_id = ANY($1::int[])
         AND q.day BETWEEN {_as_day("$2", first)} AND {_as_day("$3", last)} AND NOT EXISTS (
             SELECT FROM sales x WHERE x.series_id = q.series_id AND x.day = q.day AND x.quantity = q.quantity)""",
@@ -153,9 +158,15 @@ async def end_replaced(
     )
 
 
-async def end_entries(driver: asyncpg.Connection, entries: Sequence[int]) -> None:
-    """End entries whose day is true as it stands."""
-    await driver.execute("UPDATE quarantine SET status = 'replaced' WHERE id = ANY($1::bigint[])", entries)
+async def end_freed(driver: asyncpg.Connection, entries: Sequence[int], post_id: int) -> None:
+    """End entries whose day is true as it stands since a post. They keep its time: by that its undo knows them, and updates
+    know that their day was given free."""
+    await driver.execute(
+        "UPDATE quarantine q SET status = 'replaced', decided_at = p.created_at, key_id = NULL FROM posts p"
+        " WHERE p.id = $2 AND q.id = ANY($1::bigint[])",
+        entries,
+        post_id,
+    )
 
 
 async def renew(driver: asyncpg.Connection, ids: Sequence[int]) -> None:
@@ -163,22 +174,48 @@ async def renew(driver: asyncpg.Connection, ids: Sequence[int]) -> None:
     await driver.execute("UPDATE series SET revision = revision + 1 WHERE id = ANY($1::int[])", ids)
 
 
-async def hold_restored(driver: asyncpg.Connection, ids: Sequence[int], first: date, last: date) -> None:
-    """After an undo: hold again the days whose quantity came back and had an entry when it went, decided or not."""
+async def restore_entries(driver: asyncpg.Connection, ids: Sequence[int], undone: int, by: int) -> None:
+    """After the post `by` has undone another: the days to which that gave another quantity are confirmed again where they were,
+    else held, if their quantity had an entry when it went."""
     await driver.execute(
         """
-        UPDATE quarantine q SET status = 'held', decided_at = NULL, key_id = NULL FROM (
-            SELECT DISTINCT ON (r.series_id, r.day) r.id FROM quarantine r
-            JOIN sales x ON x.series_id = r.series_id AND x.day = r.day AND x.quantity = r.quantity
-            WHERE r.series_id = ANY($1::int[]) AND r.day BETWEEN $2 AND $3 AND NOT EXISTS (
+        UPDATE quarantine q SET status = CASE WHEN q.decided_at IS NULL THEN 'held' ELSE 'confirmed' END FROM (
+            SELECT DISTINCT ON (r.series_id, r.day) r.id
+            FROM replaced_sales t JOIN quarantine r USING (series_id, day) JOIN sales x USING (series_id, day)
+            WHERE t.post_id = $2 AND t.series_id = ANY($1::int[]) AND r.quantity = x.quantity AND NOT EXISTS (
                 SELECT FROM quarantine other
                 WHERE other.series_id = r.series_id AND other.day = r.day AND other.status <> 'replaced')
+            AND NOT EXISTS (
+                SELECT FROM replaced_sales gone WHERE gone.series_id = r.series_id AND gone.day = r.day
+                AND gone.post_id = $3 AND gone.quantity = x.quantity)
             ORDER BY r.series_id, r.day, r.id DESC
         ) newest WHERE q.id = newest.id""",
         ids,
-        first,
-        last,
+        undone,
+        by,
     )
+
+
+async def hold_freed(driver: asyncpg.Connection, ids: Sequence[int], freed_at: datetime) -> list[int]:
+    """Hold again what the post of that time gave free, as far as nothing else was said of it since; returns the series."""
+    rows = await driver.fetch(
+        f"""
+        UPDATE quarantine q SET status = 'held', decided_at = NULL FROM sales x
+        WHERE {_FREED_AT.format("$2")} AND q.series_id = ANY($1::int[])
+        AND x.series_id = q.series_id AND x.day = q.day AND x.quantity = q.quantity AND NOT EXISTS (
+            SELECT FROM quarantine other
+            WHERE other.series_id = q.series_id AND other.day = q.day AND other.status <> 'replaced')
+        RETURNING q.series_id""",
+        ids,
+        freed_at,
+    )
+    return sorted({row[0] for row in rows})
+
+
+async def series_freed(driver: asyncpg.Connection, freed_at: datetime) -> list[int]:
+    """The series of which the post of that time gave days free."""
+    rows = await driver.fetch(f"SELECT DISTINCT q.series_id FROM quarantine q WHERE {_FREED_AT.format('$1')}", freed_at)
+    return [row[0] for row in rows]
 
 
 def _as_day(parameter: str, value: date | int) -> str:

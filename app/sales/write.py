@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import begun
-from app.quarantine.again import Again, days_again, judge_again, stored_again
+from app.quarantine.again import Again, Judged, days_again, judge_again, stored_again
 from app.quarantine.posted import Posted
-from app.quarantine.store import Entry, end_entries, end_replaced, renew, write_entries
+from app.quarantine.store import end_freed, end_replaced, renew, write_entries
 from app.sales import store
 from app.sales.complete import zeros_for_absent
 from app.sales.reading import next_post_id
@@ -120,12 +120,12 @@ async def write_sales(
             await store.insert_rows(driver, zeros, post_id)
             touched.note_new(zeros)
             completed += len(zeros)
-    held = await _held(driver, touched, again, post_id, changed=updated > 0)
-    counts = Counts(inserted, updated, checked.received - inserted - updated, completed, len(held))
+    judged = await _judged(driver, touched, again, post_id, changed=updated > 0)
+    counts = Counts(inserted, updated, checked.received - inserted - updated, completed, len(judged.held))
     post = store.Post(
         post_id, key_id, content_type, complete, checked.received, inserted, updated, counts.unchanged, completed
     )
-    await _conclude(driver, touched, post)
+    await _conclude(driver, touched, post, judged)
     return post_id, counts
 
 
@@ -156,26 +156,26 @@ async def _said_again(driver: asyncpg.Connection, checked: CheckedSales) -> dict
     return {location: days for location, days in said.items() if len(days)}
 
 
-async def _held(
+async def _judged(
     driver: asyncpg.Connection, touched: _Touched, again: Again, post_id: int, *, changed: bool
-) -> list[Entry]:
-    """End the entries of what was replaced, or is true as it stands now, and hold what cannot be true of the new rows."""
+) -> Judged:
+    """End the entries of quantities that were replaced, and hold what cannot be true of the new ones."""
     ids, _, first, last = touched.summed()
     if changed:
         await end_replaced(driver, ids, int(first.min()), int(last.max()))
     judged = await judge_again(driver, touched.posted, again)
-    if len(judged.freed):
-        await end_entries(driver, judged.freed.tolist())
-        await renew(driver, np.setdiff1d(judged.freed_series, ids).tolist())  # the others get theirs with the post
     await write_entries(driver, judged.held, [post_id] * len(judged.held))
-    return judged.held
+    return judged
 
 
-async def _conclude(driver: asyncpg.Connection, touched: _Touched, post: store.Post) -> None:
+async def _conclude(driver: asyncpg.Connection, touched: _Touched, post: store.Post, judged: Judged) -> None:
     ids, added, first, last = touched.summed()
     await store.restate(driver, ids, added, first, last)
     bounds = (int(first.min()), int(last.max())) if len(ids) else (None, None)
     await store.record_post(driver, post, ids, *bounds)
+    if len(judged.freed):
+        await end_freed(driver, judged.freed.tolist(), post.post_id)
+        await renew(driver, np.setdiff1d(judged.freed_series, ids).tolist())  # the others got theirs just now
 
 
 async def _differences(

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from tests.posts.calls import undo
 from tests.quarantine.places import a_day, day, entries, forecast, held, open_shop, rows_of, send
 
 SLOW = ("A-0", "A-1", "A-2", "A-3")
@@ -116,3 +117,24 @@ async def test_what_is_older_than_eight_weeks_is_not_judged_again(client: httpx.
     await send(client, rows_of({"A-0": 5.0}, day(58)))
     await send(client, rows_of({"A-1": 5.0, "A-2": 0.0}, day(1)))
     assert await skus_held(client) == {*ZEROS} - {"A-1"}
+
+
+async def test_an_undo_of_what_gave_a_place_free_holds_it_again(client: httpx.AsyncClient) -> None:
+    await open_shop(client)
+    await send(client, rows_of(ZEROS, day(1)))
+    before = await entries(client)
+    sale = await send(client, rows_of({"A-3": 1.0}, day(1)))
+    assert await held(client) == []
+    assert (await forecast(client, "A-0"))["held_out"] == []
+    await undo(client, sale["post_id"])
+    assert await entries(client) == before
+    assert len((await forecast(client, "A-0"))["held_out"]) == 1
+
+
+async def test_what_was_given_free_stays_so_when_a_later_mistake_is_undone(client: httpx.AsyncClient) -> None:
+    await open_shop(client)
+    await send(client, rows_of(ZEROS, day(1)))
+    await send(client, rows_of({"A-3": 1.0}, day(1)))
+    mistake = await send(client, rows_of({"A-0": 5.0, "A-1": 4.0}, day(1)))
+    await undo(client, mistake["post_id"])
+    assert await held(client) == []

@@ -191,6 +191,38 @@ async def test_what_an_undo_gives_back_is_held_again(client: httpx.AsyncClient) 
     assert [(found["id"], found["quantity"]) for found in await entries(client)] == [(entry, 500)]
 
 
+async def test_what_was_confirmed_is_confirmed_again_by_an_undo_and_what_was_dismissed_is_held(
+    client: httpx.AsyncClient,
+) -> None:
+    await open_shop(client)
+    await send(client, rows_of({"A-3": 500, "A-4": 600}, day(1)))
+    numbers = {entry["sku"]: entry["id"] for entry in await entries(client)}
+    said = await decide(client, "confirm", numbers["A-3"])
+    await decide(client, "dismiss", numbers["A-4"])
+    mistake = await send(client, rows_of({"A-3": 11, "A-4": 12}, day(1)))
+    await undo(client, mistake["post_id"])
+    assert await entries(client, status="confirmed") == [said]
+    [again] = await entries(client)
+    assert (again["id"], again["key"], again["decided_at"]) == (numbers["A-4"], None, None)
+
+
+async def test_an_undo_holds_no_day_that_its_post_did_not_change(client: httpx.AsyncClient) -> None:
+    """An entry of the same number may have ended long before, and the day be true by now."""
+    await open_shop(client)
+    await send(client, rows_of({"A-3": 500}, day(1)))
+    await send(client, rows_of({"A-3": 11}, day(1)))
+    await send(client, rows_of({"A-3": 400}, day(-9)))
+    [entry] = await entries(client)
+    await decide(client, "confirm", entry["id"])
+    await send(client, rows_of({"A-3": 500}, day(1)))  # like a day that was confirmed: true
+    assert await held(client) == []
+    priced = await send(
+        client, rows_of({"A-3": 10}, day(0)) + rows_of({"A-3": 500}, day(1), price=2) + rows_of({"A-3": 9}, day(2))
+    )
+    await undo(client, priced["post_id"])
+    assert await held(client) == []
+
+
 async def test_entries_of_a_deleted_series_go_with_it(client: httpx.AsyncClient) -> None:
     await open_shop(client)
     entry = await one_entry(client)
