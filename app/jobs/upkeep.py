@@ -15,6 +15,7 @@ from app.database.engine import Database
 from app.drift.store import remove_old_states
 from app.http.idempotency import remove_old_answers
 from app.jobs.retention import remove_old_backtests
+from app.quarantine.store import remove_replaced
 from app.registry.retention import remove_old_artifacts
 
 log = structlog.get_logger()
@@ -64,13 +65,15 @@ async def end_presence(connection: AsyncConnection, worker: str) -> None:
 
 async def keep_house(database: Database, settings: Settings) -> None:
     """Remove what all machines share and what has had its time: finished jobs, kept answers, workers long gone, forecasts as
-    issued, old artifacts, states of detectors. Scores of single series are put together by week."""
+    issued, old artifacts, states of detectors, days in quarantine that were replaced. Scores of single series are put
+    together by week."""
     async with database.transaction() as connection:
         jobs = await remove_old_jobs(connection, settings.job_days)
         answers = await remove_old_answers(connection, settings.idempotency_hours)
         workers = await remove_gone_workers(connection)
         issued = await remove_unread(connection)
         await remove_old_states(connection)
+        await remove_replaced(connection)
     weeks = await put_weeks_together(database)
     backtests = await remove_old_backtests(database, settings)
     await remove_old_artifacts(database, settings)

@@ -12,11 +12,13 @@ from typing import Any, Literal
 import asyncpg
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.copy import copy_out, int_array
 from app.database.filters import Filters
 from app.database.pages import Page
-from app.quarantine.checks import Index, Reason
+from app.quarantine.checks import PAST_DAYS, Index, Reason
 
 Status = Literal["held", "confirmed", "dismissed", "replaced"]
 HOLDING = "q.status IN ('held', 'dismissed')"
@@ -270,3 +272,14 @@ async def entry(driver: asyncpg.Connection, entry_id: int) -> dict[str, Any] | N
     """One entry as it is listed; None when there is no such one."""
     row = await driver.fetchrow(f"{_ENTRY} WHERE q.id = $1", entry_id)
     return None if row is None else dict(row)
+
+
+async def remove_replaced(connection: AsyncConnection) -> int:
+    """Remove entries that have ended, of days more than PAST_DAYS before the newest posted one; returns how many."""
+    removed = await connection.execute(
+        text("""
+        DELETE FROM quarantine WHERE status = 'replaced'
+        AND day < (SELECT max(last_day) FROM series) - CAST(:days AS int)"""),
+        {"days": PAST_DAYS},
+    )
+    return removed.rowcount
