@@ -20,6 +20,7 @@ from app.drift.store import remove_old_states
 from app.http.idempotency import remove_old_answers
 from app.jobs.retention import remove_old_backtests
 from app.jobs.schedules.running import housekeeping_due, note_housekeeping
+from app.quarantine.store import remove_replaced
 from app.registry.retention import remove_old_artifacts
 
 log = structlog.get_logger()
@@ -101,8 +102,8 @@ async def _alone(database: Database) -> AsyncIterator[bool]:
 
 async def keep_house(database: Database, settings: Settings) -> None:
     """Remove what all machines share and what has had its time: finished jobs, kept answers, workers long gone, forecasts as
-    issued, old artifacts, states of detectors. Scores of single series are put together by week. Each for itself: what fails is
-    told by its name and tried again the next time, and the rest goes on."""
+    issued, old artifacts, states of detectors, days in quarantine that were replaced. Scores of single series are put together by
+    week. Each for itself: what fails is told by its name and tried again the next time, and the rest goes on."""
 
     async def removed(remove: Callable[[AsyncConnection], Awaitable[object]]) -> object:
         async with database.transaction() as connection:
@@ -114,6 +115,7 @@ async def keep_house(database: Database, settings: Settings) -> None:
         "workers": lambda: removed(remove_gone_workers),
         "issued": lambda: removed(remove_unread),
         "states": lambda: removed(remove_old_states),
+        "quarantine": lambda: removed(remove_replaced),
         "weeks": lambda: put_weeks_together(database),
         "backtests": lambda: remove_old_backtests(database, settings),
         "artifacts": lambda: remove_old_artifacts(database, settings),

@@ -1,10 +1,11 @@
 """Which posted days cannot be true: four rules on arrays, without SQL. They look for mistakes of files, not for surprises.
 
-A series is judged by the PAST_DAYS days before a day, its place by all series posted there together (a *group*). A mistake
-moves what it touches by a factor of ten and more, or makes days equal that never are; true days, also those of a sale or a
+A series is judged by the PAST_DAYS days before a day that are not held, its place by all series posted there (a *group*). A
+mistake moves what it touches by a factor of ten or more, or makes days equal that never are; true days, also those of a sale or a
 storm, stay within a small multiple of what the year before knew. So every limit lies far from both, and none is learned.
 
-Shapes: S series of a group, X = PAST_DAYS + D consecutive days of which the last D may be judged, N rows that are held.
+Shapes: S series of a group, X consecutive days of which the last D may be judged (PAST_DAYS or more lie before these), W
+PAST_DAYS days, N rows that are held.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,14 +57,19 @@ SOLD_AT_LEAST = 20.0
 """Units that each of the last eight same weekdays must have sold for a day without a sale to be impossible."""
 SELLING_AT_LEAST = 4
 WEEKDAYS_AT_LEAST = 6
+LIKE_DAYS = 7
+"""Days of a place, the newest since one that was confirmed, near any of which a day is true: a week knows all weekdays."""
+CONFIRMED_FOR_DAYS = 2 * PAST_DAYS
+"""Days for which a confirmed day counts so. What it begins is usual after PAST_DAYS, and, if it ends by then, unusual after
+as many."""
 
 
 @dataclass(frozen=True)
 class Group:
     """Series of one place with what is stored of them, and which of their days a post wrote.
 
-    `quantity_SX` has the post's values in it; NaN is missing, or held before. `judged_SD` are the rows that may be held. The
-    place is judged by series in `settled_S` alone, which have FEWEST_DAYS observed days in these.
+    `quantity_SX` has the post's values in it; NaN is missing, or held before (`held_SX`; None: nothing is). `judged_SD` are the
+    rows that may be held. The place is judged by series in `settled_S` alone, which had FEWEST_DAYS known days before the post.
     """
 
     quantity_SX: Doubles
@@ -71,6 +77,21 @@ class Group:
     settled_S: Flags
     first_day: int = 0
     """Day number of the first judged day."""
+    held_SX: Flags | None = None
+
+    @property
+    def past(self) -> int:
+        """How many days lie before the first judged day."""
+        days: int = self.quantity_SX.shape[1] - self.judged_SD.shape[1]
+        return days
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """The newest day of the place, before each judged one, that was held as a whole and confirmed; the shapes are a group's."""
+
+    column_D: Index  # of quantity_SX, 0 if it lies before; -1: there is none
+    usual_SD: Doubles  # what was usual on that day
 
 
 @dataclass(frozen=True)
@@ -82,6 +103,7 @@ class Facts:
     peak_S: Doubles  # the highest of them
     special_SD: Flags  # a promotion or an event
     explained_SD: Flags  # the place is closed, has a holiday, or others sold there: few sales prove nothing
+    confirmed: Confirmed | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +142,22 @@ def usual(past_SW: Doubles) -> Doubles:
     return np.where(seen_S >= 3, _mean(weekday_SK), _mean(past_SW))
 
 
+def newest_days(quantity_SX: Doubles, held_SX: Flags) -> Doubles:
+    """The last PAST_DAYS days, S x W. In the place of days that are held lie days of the same weekday before them: what is held
+    tells nothing, and who is held for months is still judged by what was known before."""
+    newest_SW = quantity_SX[:, -PAST_DAYS:]
+    rows = np.flatnonzero(held_SX[:, -PAST_DAYS:].any(axis=1))
+    if not len(rows):
+        return newest_SW
+    newest_SW = newest_SW.copy()
+    for weekday in range(PAST_DAYS - 7, PAST_DAYS):
+        days_K = np.arange(weekday - PAST_DAYS, -quantity_SX.shape[1] - 1, -7)  # the newest first
+        order_RK = np.argsort(held_SX[np.ix_(rows, days_K)], axis=1, kind="stable")[:, : PAST_DAYS // 7]
+        found_RK = np.take_along_axis(quantity_SX[np.ix_(rows, days_K)], order_RK, axis=1)
+        newest_SW[np.ix_(rows, np.arange(weekday, -1, -7))] = found_RK
+    return newest_SW
+
+
 def newest_mean(year_W: Doubles) -> float:
     """The mean of the days with sales among the newest PAST_DAYS observed ones; NaN without any."""
     newest = year_W[np.isfinite(year_W)][-PAST_DAYS:]
@@ -131,30 +169,33 @@ def newest_mean(year_W: Doubles) -> float:
 def _judged(group: Group, facts: Facts | None) -> Held:
     found = Held()
     known_SX = group.quantity_SX.copy()
+    held_SX = np.zeros(known_SX.shape, np.bool_) if group.held_SX is None else group.held_SX.copy()
     for day in range(group.judged_SD.shape[1]):
         if not group.judged_SD[:, day].any():
             continue
         before = len(found.series_N)
-        one = _Day(replace(group, quantity_SX=known_SX), day, facts)
+        one = _Day(replace(group, quantity_SX=known_SX), day, facts, held_SX)
         for rule in (_zeros, _repeated, _units):
             if rule(one, found):
                 break
         else:
             _factor(one, found)
-        known_SX[found.series_N[before:], PAST_DAYS + day] = np.nan
+        known_SX[found.series_N[before:], one.column] = np.nan
+        held_SX[found.series_N[before:], one.column] = True
     return found
 
 
 class _Day:
     """One judged day of a group, with what the rules share."""
 
-    def __init__(self, group: Group, day: int, facts: Facts | None) -> None:
+    def __init__(self, group: Group, day: int, facts: Facts | None, held_SX: Flags) -> None:
         self.group, self.day, self.facts = group, day, facts
-        self.column = PAST_DAYS + day
-        self.past_SW = group.quantity_SX[:, day : self.column]
+        self.column = group.past + day
+        self.past_SW = newest_days(group.quantity_SX[:, : self.column], held_SX[:, : self.column])
         self.quantity_S = group.quantity_SX[:, self.column]
         self.judged_S = group.judged_SD[:, day] & np.isfinite(self.quantity_S)
         self.usual_S = usual(self.past_SW)
+        self.times = 1.0  # how many times as much as usual the place sells, where that is true
         none = np.zeros(len(self.quantity_S), np.bool_)
         self.special_S = none if facts is None else facts.special_SD[:, day]
         self.explained_S = none if facts is None else facts.explained_SD[:, day]
@@ -164,8 +205,21 @@ class _Day:
         flags_S = self.judged_S & self.group.settled_S
         return np.flatnonzero(flags_S if also is None else flags_S & also)
 
+    def since_confirmed(self, rows: Index) -> tuple[Doubles, Doubles]:
+        """The newest days since one that was confirmed, R x K, and what was usual before it; no column where none was.
+
+        Of a day that is held, or that half of the rows do not know, nothing is told.
+        """
+        confirmed = None if self.facts is None else self.facts.confirmed
+        column = -1 if confirmed is None else int(confirmed.column_D[self.day])
+        if confirmed is None or column < 0:
+            return np.empty((len(rows), 0)), np.empty((len(rows), 0))
+        since_RK = self.group.quantity_SX[rows, column : self.column]
+        since_RK = since_RK[:, np.isfinite(since_RK).mean(axis=0) >= 0.5][:, -LIKE_DAYS:]
+        return since_RK, confirmed.usual_SD[rows, self.day : self.day + 1]
+
     def name(self, column: int) -> str:
-        return str(np.datetime64(self.group.first_day + column - PAST_DAYS, "D"))
+        return str(np.datetime64(self.group.first_day + column - self.group.past, "D"))
 
     def hold_all(self, found: Held, reason: Reason, detail: str) -> bool:
         found.add(np.flatnonzero(self.judged_S), self.day, self.usual_S, reason, lambda _: detail)
@@ -182,6 +236,9 @@ def _zeros(one: _Day, found: Held) -> bool:
     sold_K = np.nansum(weekday_RK, axis=0)[told_K]
     selling_K = (weekday_RK > 0).sum(axis=0)[told_K]
     if len(sold_K) < WEEKDAYS_AT_LEAST or sold_K.min() < SOLD_AT_LEAST or selling_K.min() < SELLING_AT_LEAST:
+        return False
+    since_RK, _ = one.since_confirmed(rows)
+    if since_RK.shape[1] and not np.nansum(since_RK):  # somebody has said that the place sells nothing
         return False
     detail = (
         f"None of {len(rows)} series sold anything; on each of the last {len(sold_K)} same weekdays they sold"
@@ -212,7 +269,7 @@ def _other_days(one: _Day, rows: Index) -> Iterator[int]:
     """Columns of the days before, and of those after that this post did not write."""
     yield from range(max(one.column - REPEATED_DAYS, 0), one.column)
     for column in range(one.column + 1, min(one.column + REPEATED_DAYS + 1, one.group.quantity_SX.shape[1])):
-        if not one.group.judged_SD[rows, column - PAST_DAYS].any():
+        if not one.group.judged_SD[rows, column - one.group.past].any():
             yield column
 
 
@@ -229,6 +286,9 @@ def _units(one: _Day, found: Held) -> bool:
         return False
     total = float(np.log(value_R.sum() / np.nansum(usual_R)))
     if not (_all_more if total > 0 else _all_less)(one, rows, told_R, total):
+        return False
+    if _near_confirmed(one, rows):
+        one.times = max(float(np.exp(total)), 1.0)
         return False
     times = f"{np.exp(total):.1f} times" if total > 0 else f"1/{np.exp(-total):.1f} of"
     detail = (
@@ -255,6 +315,16 @@ def _all_less(one: _Day, rows: Index, told_R: Flags, total: float) -> bool:
     return bool(low_R[told_R].mean() >= ALIKE)
 
 
+def _near_confirmed(one: _Day, rows: Index) -> bool:
+    """Whether the day is like one since somebody confirmed such a day, or like those before it: what was true may end, too."""
+    for other_R in np.hstack(one.since_confirmed(rows)).T:
+        known_R = np.isfinite(other_R)
+        ratio = one.quantity_S[rows[known_R]].sum() / other_R[known_R].sum()
+        if abs(np.log(ratio)) < np.log(UNITS):
+            return True
+    return False
+
+
 def _factor(one: _Day, found: Held) -> None:
     """One row many times as much as its series ever sold."""
     usual_S, level_S = one.usual_S, _mean(np.where(one.past_SW > 0, one.past_SW, np.nan))
@@ -267,7 +337,7 @@ def _factor(one: _Day, found: Held) -> None:
         level_S = np.where(one.group.settled_S, level_S, one.facts.level_S)
         usual_S = np.where(np.isnan(usual_S), level_S, usual_S)
     widened_S = np.where(one.special_S, WIDENED, 1.0)
-    limit_S = widened_S * np.maximum(FACTOR * np.nan_to_num(level_S), PEAK * peak_S)
+    limit_S = widened_S * np.maximum(FACTOR * one.times * np.nan_to_num(level_S), PEAK * peak_S)
     beyond_S = one.judged_S & (one.quantity_S > np.maximum(limit_S, FEWEST_UNITS))
     if one.facts is not None:
         beyond_S &= one.group.settled_S | (one.facts.seen_S >= FEWEST_DAYS)

@@ -1,5 +1,8 @@
 """Decisions about days in quarantine: one, many by their numbers, or all that one post brought, each all or none.
 
+Of one entry a decision may be taken back by the other one; of many at once none is, since a list made earlier would undo what
+somebody has decided since.
+
 A decision locks the series first, in id order as every writer of their sales does, so that a correction posted at the same time
 comes either before it or after. Every series whose day was decided gets a new revision: its stored forecast is not fresh then.
 """
@@ -22,9 +25,14 @@ _WORD = {"confirmed": "confirmed", "dismissed": "dismissed", "replaced": "replac
 async def decide(
     connection: AsyncConnection, entry_id: int, decision: Decision, *, key_id: int | None
 ) -> dict[str, Any]:
-    """Decide one entry and return it. 404 when there is none, 409 when it was decided otherwise or has ended."""
-    await decide_all(connection, [entry_id], decision, key_id=key_id)
-    found = await store.entry(await begun(connection), entry_id)
+    """Decide one entry, also one that was decided otherwise, and return it. 404 when there is none, 409 when it has ended."""
+    driver = await begun(connection)
+    await driver.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
+    rows = await _locked(driver, "q.id = ANY($1::bigint[])", [entry_id])
+    _refuse("not_found", [] if rows else [_unknown(entry_id)])
+    _refuse("conflict", [_decided(entry_id, row["status"]) for row in rows if row["status"] == "replaced"])
+    await _write(driver, [row for row in rows if row["status"] != decision], decision, key_id)
+    found = await store.entry(driver, entry_id)
     assert found is not None  # its series is locked
     return found
 
@@ -96,7 +104,5 @@ async def _write(
         decision,
         key_id,
     )
-    await driver.execute(
-        "UPDATE series SET revision = revision + 1 WHERE id = ANY($1::int[])", list({row["series_id"] for row in rows})
-    )
+    await store.renew(driver, list({row["series_id"] for row in rows}))
     return len(rows)

@@ -1,4 +1,4 @@
-"""What explains days that look impossible: the calendar, holidays, and what others sold at the same place.
+"""What explains days that look impossible: the calendar, holidays, what others sold at the same place, and what was confirmed.
 
 Shapes: S series of a group, D days that may be judged.
 """
@@ -9,7 +9,8 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from app.quarantine.checks import PAST_DAYS, Flags, Group, Held
+from app.quarantine.checks import CONFIRMED_FOR_DAYS, PAST_DAYS, Confirmed, Flags, Group, Held, Index
+from app.quarantine.store import confirmed_days
 from app.sales.covariates import Places, calendar_values
 from app.sales.places import COLUMNS as PLACE_COLUMNS
 from app.sales.places import JOINS as PLACE_JOINS
@@ -64,7 +65,7 @@ async def by_others(driver: asyncpg.Connection, places: Places, group: Group, su
             "SELECT count(*) FILTER (WHERE s.last_day >= $2::date - $4::int) AS active,"
             " coalesce(bool_or(x.quantity > 0 AND s.id <> ALL($3::int[])), false) AS sold"
             " FROM series s LEFT JOIN sales x ON x.series_id = s.id AND x.day = $2"
-            " WHERE s.location = ANY($1::text[]) AND s.rows > 0",
+            " WHERE s.location = ANY($1::text[])",  # an item's first sale too, whose series counts no row yet
             list(dict.fromkeys(places.locations)),
             np.datetime64(group.first_day + day, "D").item(),
             places.ids[posted_S].tolist(),
@@ -72,3 +73,29 @@ async def by_others(driver: asyncpg.Connection, places: Places, group: Group, su
         )
         quiet_D[day] = row["sold"] or posted_S.sum() < COVERED * row["active"]
     return quiet_D
+
+
+async def by_confirmed(driver: asyncpg.Connection, ids: Index, group: Group, suspects: Held) -> Confirmed | None:
+    """The newest day of the place before each suspected one that was held as a whole and confirmed, of half of its series at
+    least. None where no day of a place is suspected, or none was confirmed in the CONFIRMED_FOR_DAYS before."""
+    days = sorted(
+        {day for day, why in zip(suspects.day_N, suspects.reason_N, strict=True) if why in ("units", "zeros")}
+    )
+    if not days:
+        return None
+    first = group.first_day - CONFIRMED_FOR_DAYS
+    series_N, day_N, expected_N = await confirmed_days(driver, ids, first, group.first_day + days[-1])
+    told, count = np.unique(day_N, return_counts=True)
+    told = told[count >= len(ids) / 2]
+    if not len(told):
+        return None
+    order = np.argsort(ids)
+    row_N = order[np.searchsorted(ids, series_N, sorter=order)]
+    column_D, usual_SD = np.full(group.judged_SD.shape[1], -1), np.full(group.judged_SD.shape, np.nan)
+    for day in days:
+        before = told[told < group.first_day + day]
+        if len(before) and before[-1] >= group.first_day + day - CONFIRMED_FOR_DAYS:
+            column_D[day] = max(before[-1] - group.first_day + group.past, 0)
+            on_N = day_N == before[-1]
+            usual_SD[row_N[on_N], day] = expected_N[on_N]
+    return Confirmed(column_D, usual_SD)

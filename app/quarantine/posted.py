@@ -1,5 +1,7 @@
 """What of a post may be judged: the rows it wrote, their series by place, and those of them that are looked at first.
 
+Beside them lie rows that it did not write, where what was held of a place's day is to be judged again (again.py).
+
 Shapes: S series, N rows.
 """
 
@@ -22,10 +24,15 @@ _ROW = np.dtype([("series", "<i8"), ("day", "<i8"), ("quantity", "<f8"), ("promo
 
 
 class Posted:
-    """The rows of a post that may be judged, gathered while it is written: new days and changed quantities, the newest alone."""
+    """The rows of a post that may be judged, gathered while it is written: new days and changed quantities, the newest alone.
+
+    What is known of a series ends before the first of its days that is told here, however old.
+    """
 
     def __init__(self) -> None:
         self._parts: list[NDArray[Any]] = []
+        self._series: list[Index] = []
+        self._first: list[Index] = []
         self._floor = _NO_DAY
 
     def note(self, rows: NDArray[Any]) -> None:
@@ -33,7 +40,13 @@ class Posted:
         if not len(rows):
             return
         self._floor = max(self._floor, int(rows["day"].max()) - PAST_DAYS + 1)
-        newest = rows[(rows["day"] >= self._floor) & np.isfinite(rows["quantity"])]
+        rows = rows[np.isfinite(rows["quantity"])]
+        if not len(rows):
+            return
+        begins = np.flatnonzero(np.r_[True, np.diff(rows["series"]) != 0])
+        self._series.append(rows["series"][begins].astype(np.int64))
+        self._first.append(np.minimum.reduceat(rows["day"].astype(np.int64), begins))
+        newest = rows[rows["day"] >= self._floor]
         part = np.empty(len(newest), _ROW)
         for name in _ROW.names or ():
             part[name] = newest[name]
@@ -42,6 +55,15 @@ class Posted:
     def rows(self) -> NDArray[Any]:
         rows = np.concatenate(self._parts) if self._parts else np.empty(0, _ROW)
         return rows[rows["day"] >= self._floor]
+
+    def changed_from(self, ids: Index) -> Index:
+        """The first day told of each of these series, which ascend and are among those of `rows`."""
+        first = np.full(len(ids), 2**31)
+        if len(ids):
+            series = np.concatenate(self._series)
+            known = np.isin(series, ids)
+            np.minimum.at(first, np.searchsorted(ids, series[known]), np.concatenate(self._first)[known])
+        return first
 
 
 @dataclass(frozen=True)
@@ -103,13 +125,19 @@ class Candidates:
                 looked_S[group[np.linspace(0, len(group) - 1, SAMPLE // 2).astype(np.int64)]] = True
         return np.flatnonzero(looked_S)
 
+    def told_of_places(self) -> NDArray[Any]:
+        """The rows of days of which a group has FEWEST_SERIES rows or more: of others nothing is said as a whole."""
+        day_N = (self.group_S[self.place_of_rows()] << 32) | (self.rows_N["day"] + 2**31)
+        _, inverse, count = np.unique(day_N, return_inverse=True, return_counts=True)
+        return self.rows_N[count[inverse] >= FEWEST_SERIES]
 
-async def candidates(driver: asyncpg.Connection, rows_N: NDArray[Any], ids: Index, changed_from: Index) -> Candidates:
+
+async def candidates(driver: asyncpg.Connection, posted: Posted) -> Candidates:
     """Rows on the newest days of all data, of series that had FEWEST_DAYS days before the post's first change of them.
 
-    `ids` are all series that the post changed, ascending, `changed_from` the first day that it changed of each. Locations with
-    fewer than FEWEST_SERIES such series are one group together.
+    Locations with fewer than FEWEST_SERIES such series are one group together.
     """
+    rows_N = posted.rows()
     known = await driver.fetch(
         "SELECT s.id, s.sku, s.location, s.first_day - DATE '1970-01-01',"
         " (SELECT max(last_day) FROM series) - DATE '1970-01-01' AS newest"
@@ -120,7 +148,7 @@ async def candidates(driver: asyncpg.Connection, rows_N: NDArray[Any], ids: Inde
     newest = known[0]["newest"] if known else _NO_DAY
     rows_N = rows_N[rows_N["day"] > newest - PAST_DAYS]
     id_S = np.array([row[0] for row in known], np.int64)
-    changed_S = changed_from[np.searchsorted(ids, id_S)] if len(id_S) else id_S
+    changed_S = posted.changed_from(id_S)
     kept_S = np.isin(id_S, rows_N["series"]) & (np.array([row[3] for row in known]) <= changed_S - FEWEST_DAYS)
     location_S = np.array([row[2] for row in known], object)
     names, number_S = np.unique(location_S[kept_S].astype(str), return_inverse=True)

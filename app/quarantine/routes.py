@@ -53,25 +53,28 @@ async def read_quarantine(
 
 @router.post("/quarantine/confirm", response_model=Decided, responses=problems(404, 409))
 async def confirm_many(request: Request, caller: Writer, which: WhichEntries) -> Response:
-    """The days are true: they take part again. All or none."""
+    """The days are true: they take part again. All or none; 409 when one was dismissed, or replaced."""
     return await _decide_many(request, caller, which, "confirmed")
 
 
 @router.post("/quarantine/dismiss", response_model=Decided, responses=problems(404, 409))
 async def dismiss_many(request: Request, caller: Writer, which: WhichEntries) -> Response:
-    """The days are false: they stay out until another quantity is posted for them. All or none."""
+    """The days are false: they stay out until another quantity is posted for them. All or none; 409 when one was confirmed, or
+    replaced."""
     return await _decide_many(request, caller, which, "dismissed")
 
 
 @router.post("/quarantine/{entry_id}/confirm", response_model=QuarantineEntry, responses=problems(404, 409))
 async def confirm(request: Request, caller: Writer, entry_id: EntryInPath) -> Response:
-    """The day is true: it takes part again. Said twice it changes nothing; 409 when it was dismissed, or replaced."""
+    """The day is true: it takes part again, also when it was dismissed before. Said twice it changes nothing; 409 when it was
+    replaced."""
     return await _decide(request, caller, entry_id, "confirmed")
 
 
 @router.post("/quarantine/{entry_id}/dismiss", response_model=QuarantineEntry, responses=problems(404, 409))
 async def dismiss(request: Request, caller: Writer, entry_id: EntryInPath) -> Response:
-    """The day is false: it stays out until another quantity is posted for it. 409 when it was confirmed, or replaced."""
+    """The day is false: it stays out until another quantity is posted for it, also when it was confirmed before. 409 when it
+    was replaced."""
     return await _decide(request, caller, entry_id, "dismissed")
 
 

@@ -48,12 +48,14 @@ class QuarantineEntry(BaseModel):
     detail: str = Field(description="The reason in a sentence.")
     status: Status = Field(
         description="`held`: nobody has decided; `confirmed`: the day is true and takes part; `dismissed`: it is false and stays "
-        "out; `replaced`: another quantity was posted for it, or it was deleted."
+        "out; `replaced`: another quantity was posted for it, it was deleted, or its place's day was posted again and is true."
     )
     post_id: int = Field(description="The post that wrote this quantity.")
-    key: str | None = Field(description="Name of the key that decided.")
+    key: str | None = Field(description="Name of the key that decided last.")
     created_at: datetime
-    decided_at: datetime | None
+    decided_at: datetime | None = Field(
+        description="When it was decided last; of a day that a later post gave free: when."
+    )
 
 
 class QuarantinePage(BaseModel):

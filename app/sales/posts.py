@@ -6,6 +6,7 @@ at any time stays known. A restored row gets back the id of the post that had wr
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -15,7 +16,7 @@ from app.database.engine import begun
 from app.database.filters import Filters
 from app.database.pages import Page
 from app.errors import MAX_NAMED_ERRORS, Problem
-from app.quarantine.store import end_replaced, hold_restored
+from app.quarantine.store import end_replaced, hold_freed, renew, restore_entries, series_freed
 from app.sales.reading import VALUES, next_post_id, restate_series
 
 _POST = """
@@ -67,6 +68,8 @@ class _Undoing:
     first: Any
     last: Any
     by: int
+    posted_at: datetime
+    freed_ids: list[int]  # series of which it gave held days free: locked too
 
     @property
     def part(self) -> tuple[int, list[int], Any, Any]:
@@ -87,7 +90,9 @@ async def undo_post(connection: AsyncConnection, post_id: int, *, key_id: int | 
     counts, deltas = await restore(driver, undoing)
     if deltas:
         await end_replaced(driver, list(deltas), undoing.first, undoing.last)
-        await hold_restored(driver, list(deltas), undoing.first, undoing.last)
+        await restore_entries(driver, list(deltas), post_id, undoing.by)
+    held = await hold_freed(driver, undoing.freed_ids, undoing.posted_at)
+    await renew(driver, [series for series in held if series not in deltas])  # the others get theirs now
     await restate_series(driver, deltas)
     await driver.execute(
         "INSERT INTO posts (id, kind, key_id, inserted, updated, deleted, series_ids, first_day, last_day)"
@@ -107,7 +112,8 @@ async def undo_post(connection: AsyncConnection, post_id: int, *, key_id: int | 
 async def _locked(driver: asyncpg.Connection, post_id: int) -> _Undoing:
     """The post with its series locked, once it is sure that it may be undone at all."""
     post = await driver.fetchrow(
-        "SELECT kind, undone_by, series_ids, first_day, last_day FROM posts WHERE id = $1 FOR UPDATE", post_id
+        "SELECT kind, undone_by, series_ids, first_day, last_day, created_at FROM posts WHERE id = $1 FOR UPDATE",
+        post_id,
     )
     if post is None:
         raise Problem("not_found", f"There is no post {post_id}; GET /v1/posts lists them.")
@@ -115,10 +121,12 @@ async def _locked(driver: asyncpg.Connection, post_id: int) -> _Undoing:
         raise Problem("conflict", f"Post {post_id} is itself an undo, which cannot be undone; post the sales again.")
     if post["undone_by"] is not None:
         raise Problem("conflict", f"Post {post_id} was already undone, by post {post['undone_by']}.")
+    freed = await series_freed(driver, post["created_at"])
     rows = await driver.fetch(
-        "SELECT id FROM series WHERE id = ANY($1::int[]) ORDER BY id FOR NO KEY UPDATE", post["series_ids"]
+        "SELECT id FROM series WHERE id = ANY($1::int[]) ORDER BY id FOR NO KEY UPDATE", [*post["series_ids"], *freed]
     )
-    found = [row["id"] for row in rows]
+    own = set(post["series_ids"])
+    found = [row["id"] for row in rows if row["id"] in own]
     return _Undoing(
         post_id=post_id,
         kind=post["kind"],
@@ -127,6 +135,8 @@ async def _locked(driver: asyncpg.Connection, post_id: int) -> _Undoing:
         first=post["first_day"],
         last=post["last_day"],
         by=await next_post_id(driver),
+        posted_at=post["created_at"],
+        freed_ids=freed,
     )
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.database.engine import begun
-from app.quarantine.judging import judge
+from app.quarantine.again import Again, Judged, days_again, judge_again, stored_again
 from app.quarantine.posted import Posted
-from app.quarantine.store import Entry, end_replaced, write_entries
+from app.quarantine.store import end_freed, end_replaced, renew, write_entries
 from app.sales import store
 from app.sales.complete import zeros_for_absent
 from app.sales.reading import next_post_id
@@ -54,10 +54,12 @@ class _Touched:
         self._note(rows, new=True)
         self.posted.note(rows)
 
-    def note_changed(self, old: NDArray[Any], rows: NDArray[Any]) -> None:
-        """`old` is what stood there. A quantity that stays is not judged again."""
+    def note_changed(self, old: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+        """`old` is what stood there. A quantity that stays is not judged again; returns the rows with another one."""
         self._note(rows, new=False)
-        self.posted.note(rows[old["quantity"] != rows["quantity"]])
+        changed: NDArray[Any] = rows[old["quantity"] != rows["quantity"]]
+        self.posted.note(changed)
+        return changed
 
     def _note(self, rows: NDArray[Any], *, new: bool) -> None:
         if len(rows):
@@ -95,8 +97,10 @@ async def write_sales(
     driver = await begun(connection)
     await store.prepare_bulk(driver)
     days_of = checked.location_days() if complete else {}
-    state = await store.locked_series(driver, checked.keys, list(days_of))
+    said_again = await _said_again(driver, checked)
+    state = await store.locked_series(driver, checked.keys, [*days_of, *said_again])
     await store.find_by_key(driver)
+    again = await stored_again(driver, said_again)
     post_id = await next_post_id(driver)
     touched = _Touched()
     inserted = updated = completed = 0
@@ -107,19 +111,21 @@ async def write_sales(
         if len(changed):
             await store.replace_rows(driver, old, changed, post_id)
         touched.note_new(new)
-        touched.note_changed(old, changed)
+        again.note(rows, touched.note_changed(old, changed))
         inserted, updated = inserted + len(new), updated + len(changed)
+    if complete:
+        again.note_complete()
     for place, days in days_of.items():
         async for zeros in zeros_for_absent(driver, place, days):
             await store.insert_rows(driver, zeros, post_id)
             touched.note_new(zeros)
             completed += len(zeros)
-    held = await _held(driver, touched, post_id, changed=updated > 0)
-    counts = Counts(inserted, updated, checked.received - inserted - updated, completed, len(held))
+    judged = await _judged(driver, touched, again, post_id, changed=updated > 0)
+    counts = Counts(inserted, updated, checked.received - inserted - updated, completed, len(judged.held))
     post = store.Post(
         post_id, key_id, content_type, complete, checked.received, inserted, updated, counts.unchanged, completed
     )
-    await _conclude(driver, touched, post)
+    await _conclude(driver, touched, post, judged)
     return post_id, counts
 
 
@@ -128,33 +134,48 @@ async def would_write(driver: asyncpg.Connection, checked: CheckedSales) -> Coun
     await store.prepare_bulk(driver)
     state = await store.series_state(driver, checked.keys)
     await store.find_by_key(driver)
+    again = await stored_again(driver, await _said_again(driver, checked))
     touched = _Touched()
     inserted = updated = 0
     for rows in checked.buckets():
         new, old, changed = await _differences(driver, rows, state)
         touched.note_new(new[new["series"] >= 0])  # a series that is not there yet has nothing to be judged by
-        touched.note_changed(old, changed)
+        again.note(rows, touched.note_changed(old, changed))
         inserted, updated = inserted + len(new), updated + len(changed)
-    ids, _, first, _ = touched.summed()
-    held = await judge(driver, touched.posted, ids, first)
-    return Counts(inserted, updated, checked.received - inserted - updated, 0, len(held))
+    judged = await judge_again(driver, touched.posted, again)
+    return Counts(inserted, updated, checked.received - inserted - updated, 0, len(judged.held))
 
 
-async def _held(driver: asyncpg.Connection, touched: _Touched, post_id: int, *, changed: bool) -> list[Entry]:
+async def _said_again(driver: asyncpg.Connection, checked: CheckedSales) -> dict[str, Ints]:
+    """The days of the body on which something is held for what was said of the whole location; on most posts none."""
+    held = await days_again(driver, {location for _, location in checked.keys})
+    if not held:
+        return {}
+    days_of = checked.location_days()
+    said = {location: np.intersect1d(days_of[location], np.array([*days])) for location, days in held.items()}
+    return {location: days for location, days in said.items() if len(days)}
+
+
+async def _judged(
+    driver: asyncpg.Connection, touched: _Touched, again: Again, post_id: int, *, changed: bool
+) -> Judged:
     """End the entries of quantities that were replaced, and hold what cannot be true of the new ones."""
     ids, _, first, last = touched.summed()
     if changed:
         await end_replaced(driver, ids, int(first.min()), int(last.max()))
-    entries = await judge(driver, touched.posted, ids, first)
-    await write_entries(driver, entries, [post_id] * len(entries))
-    return entries
+    judged = await judge_again(driver, touched.posted, again)
+    await write_entries(driver, judged.held, [post_id] * len(judged.held))
+    return judged
 
 
-async def _conclude(driver: asyncpg.Connection, touched: _Touched, post: store.Post) -> None:
+async def _conclude(driver: asyncpg.Connection, touched: _Touched, post: store.Post, judged: Judged) -> None:
     ids, added, first, last = touched.summed()
     await store.restate(driver, ids, added, first, last)
     bounds = (int(first.min()), int(last.max())) if len(ids) else (None, None)
     await store.record_post(driver, post, ids, *bounds)
+    if len(judged.freed):
+        await end_freed(driver, judged.freed.tolist(), post.post_id)
+        await renew(driver, np.setdiff1d(judged.freed_series, ids).tolist())  # the others got theirs just now
 
 
 async def _differences(

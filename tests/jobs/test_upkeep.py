@@ -70,6 +70,26 @@ async def test_what_cannot_be_removed_keeps_nothing_else(database: Database, set
     assert [one["failed"] for one in told if one["event"] == "house_kept"] == [1]
 
 
+async def test_housekeeping_forgets_days_in_quarantine_that_were_replaced(
+    database: Database, settings: Settings
+) -> None:
+    """Eight weeks after their day; what was decided, or waits for it, stays."""
+    await run(
+        database,
+        "INSERT INTO series (sku, rows, first_day, last_day) VALUES ('A', 1, DATE '2026-06-30', DATE '2026-06-30')",
+    )
+    await run(
+        database,
+        """
+        INSERT INTO quarantine (series_id, day, post_id, quantity, reason, detail, status, decided_at)
+        SELECT s.id, DATE '2026-06-30' - ago, 1, 1, 'factor', ago || ' ' || status, status, now()
+        FROM series s, unnest(ARRAY[56, 57]) AS ago, unnest(ARRAY['held', 'confirmed', 'replaced']) AS status""",
+    )
+    await upkeep.keep_house(database, settings)
+    left = await run(database, "SELECT detail FROM quarantine ORDER BY 1")
+    assert left == ["56 confirmed", "56 held", "56 replaced", "57 confirmed", "57 held"]
+
+
 async def test_a_sweep_removes_old_spool_leftovers_of_this_machine(settings: Settings) -> None:
     old, new = leftover(settings.spool_folder, "old", hours=25), leftover(settings.spool_folder, "new", hours=1)
     await upkeep.sweep(settings)

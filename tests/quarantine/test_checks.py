@@ -11,6 +11,7 @@ from app.quarantine.checks import (
     Facts,
     Group,
     held,
+    newest_days,
     newest_mean,
     suspected,
     usual,
@@ -178,6 +179,28 @@ def test_what_is_held_tells_nothing_of_the_days_after_it() -> None:
     later = a_day(1.1)
     later[0] = 130
     assert reasons(group(high, later)) == [(0, 0, "factor"), (0, 1, "factor")]
+
+
+def test_held_days_give_way_to_the_same_weekdays_before_them() -> None:
+    days_SX = np.tile(np.arange(2.0 * PAST_DAYS), (2, 1))
+    held_SX = np.zeros(days_SX.shape, np.bool_)
+    np.testing.assert_array_equal(newest_days(days_SX, held_SX), days_SX[:, -PAST_DAYS:])
+    held_SX[0, [-1, -8, -2]] = True
+    newest_SW = newest_days(np.where(held_SX, np.nan, days_SX), held_SX)
+    np.testing.assert_array_equal(newest_SW[1], days_SX[1, -PAST_DAYS:])
+    assert newest_SW[0, -7::-7].tolist() == days_SX[0, -7::-7][:8].tolist()
+    assert newest_SW[0, -1::-7].tolist() == days_SX[0, -1::-7][2:10].tolist()
+    assert newest_SW[0, -2::-7].tolist() == days_SX[0, -2::-7][1:9].tolist()
+    held_SX[0] = True
+    assert np.isnan(newest_days(np.where(held_SX, np.nan, days_SX), held_SX)[0]).all()
+
+
+def test_a_place_is_held_for_as_long_as_it_is_wrong() -> None:
+    true = [a_day(WEEK[day % 7] / WEEK[0]) + day / 8 for day in range(PAST_DAYS)]
+    for times, reason in ((12, "units"), (1 / 12, "units"), (0, "zeros")):
+        found = reasons(group(*(times * day for day in true)))
+        assert [reason for _, _, reason in found] == [reason] * 10 * PAST_DAYS
+    assert reasons(group(*(12 * day for day in true[:-1]), true[-1]))[-1][1] == PAST_DAYS - 2
 
 
 def test_rows_that_the_post_did_not_write_are_not_held() -> None:

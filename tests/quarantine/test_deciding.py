@@ -1,4 +1,4 @@
-"""Entries listed and decided: one, many, all of a post; said twice, said otherwise, ended by a correction."""
+"""Entries listed and decided: one, many, all of a post; said twice, taken back, ended by a correction."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,10 +26,19 @@ async def revision(database: Database, sku: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("word", "status", "other"), [("confirm", "confirmed", "dismiss"), ("dismiss", "dismissed", "confirm")]
+    ("word", "status", "other", "otherwise"),
+    [("confirm", "confirmed", "dismiss", "dismissed"), ("dismiss", "dismissed", "confirm", "confirmed")],
 )
-async def test_a_decision_is_made_once(
-    client: httpx.AsyncClient, database: Database, word: str, status: str, other: str
+async def test_a_decision_is_made_once_and_taken_back_by_the_other(
+    client: httpx.AsyncClient,
+    app: FastAPI,
+    database: Database,
+    key_with: Callable[..., Awaitable[str]],
+    *,
+    word: str,
+    status: str,
+    other: str,
+    otherwise: str,
 ) -> None:
     await open_shop(client)
     entry = await one_entry(client)
@@ -40,11 +49,17 @@ async def test_a_decision_is_made_once(
     assert await revision(database, "A-3") == before + 1
     assert await decide(client, word, entry) == first
     assert await revision(database, "A-3") == before + 1
-    problem = await decide(client, other, entry, status=409)
+    problem = await decide(client, other, body={"ids": [entry]}, status=409)
     assert problem["code"] == "conflict"
     assert problem["errors"][0]["code"] == "decided_before"
     assert await held(client) == []
     assert [found["id"] for found in await entries(client, status=status)] == [entry]
+    async with client_of(app, await key_with("models:write")) as somebody:
+        second = await decide(somebody, other, entry)
+    assert (second["status"], second["key"] == "admin") == (otherwise, False)
+    assert second["decided_at"] > first["decided_at"]
+    assert await revision(database, "A-3") == before + 2
+    assert [found["id"] for found in await entries(client, status=otherwise)] == [entry]
 
 
 async def test_a_repeated_decision_with_its_key_gets_the_first_answer(client: httpx.AsyncClient) -> None:
@@ -176,6 +191,38 @@ async def test_what_an_undo_gives_back_is_held_again(client: httpx.AsyncClient) 
     assert [(found["id"], found["quantity"]) for found in await entries(client)] == [(entry, 500)]
 
 
+async def test_what_was_confirmed_is_confirmed_again_by_an_undo_and_what_was_dismissed_is_held(
+    client: httpx.AsyncClient,
+) -> None:
+    await open_shop(client)
+    await send(client, rows_of({"A-3": 500, "A-4": 600}, day(1)))
+    numbers = {entry["sku"]: entry["id"] for entry in await entries(client)}
+    said = await decide(client, "confirm", numbers["A-3"])
+    await decide(client, "dismiss", numbers["A-4"])
+    mistake = await send(client, rows_of({"A-3": 11, "A-4": 12}, day(1)))
+    await undo(client, mistake["post_id"])
+    assert await entries(client, status="confirmed") == [said]
+    [again] = await entries(client)
+    assert (again["id"], again["key"], again["decided_at"]) == (numbers["A-4"], None, None)
+
+
+async def test_an_undo_holds_no_day_that_its_post_did_not_change(client: httpx.AsyncClient) -> None:
+    """An entry of the same number may have ended long before, and the day be true by now."""
+    await open_shop(client)
+    await send(client, rows_of({"A-3": 500}, day(1)))
+    await send(client, rows_of({"A-3": 11}, day(1)))
+    await send(client, rows_of({"A-3": 400}, day(-9)))
+    [entry] = await entries(client)
+    await decide(client, "confirm", entry["id"])
+    await send(client, rows_of({"A-3": 500}, day(1)))  # like a day that was confirmed: true
+    assert await held(client) == []
+    priced = await send(
+        client, rows_of({"A-3": 10}, day(0)) + rows_of({"A-3": 500}, day(1), price=2) + rows_of({"A-3": 9}, day(2))
+    )
+    await undo(client, priced["post_id"])
+    assert await held(client) == []
+
+
 async def test_entries_of_a_deleted_series_go_with_it(client: httpx.AsyncClient) -> None:
     await open_shop(client)
     entry = await one_entry(client)
@@ -185,7 +232,7 @@ async def test_entries_of_a_deleted_series_go_with_it(client: httpx.AsyncClient)
     await decide(client, "confirm", entry, status=404)
 
 
-async def test_opposite_decisions_at_once_leave_one(client: httpx.AsyncClient) -> None:
+async def test_opposite_decisions_at_once_leave_the_later(client: httpx.AsyncClient) -> None:
     await open_shop(client)
     for turn in range(1, 5):
         entry = await one_entry(
@@ -193,7 +240,13 @@ async def test_opposite_decisions_at_once_leave_one(client: httpx.AsyncClient) -
         )  # what was confirmed before is no wonder any more
         words = ("confirm", "dismiss")
         answers = await asyncio.gather(*(client.post(f"/v1/quarantine/{entry}/{word}") for word in words))
-        assert sorted(answer.status_code for answer in answers) == [200, 409]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        [found] = await entries(client, **{"from": day(turn), "status": "confirmed"}) or await entries(
+            client, **{"from": day(turn), "status": "dismissed"}
+        )
+        decided = max((answer.json() for answer in answers), key=lambda entry: entry["decided_at"])
+        assert found == decided
+        await decide(client, "confirm", entry)
 
 
 async def test_a_decision_and_a_correction_at_once_agree(client: httpx.AsyncClient) -> None:

@@ -76,6 +76,12 @@ async def test_confirmed_it_takes_part_and_dismissed_it_stays_out(
     assert sum(period["mean"] for period in confirmed["forecast"]) > sum(p["mean"] for p in out["A-3"]["forecast"])
     assert dismissed["held_out"] == [{"date": day(1), "quantity": 600.0, "reason": "factor"}]
     assert figures(dismissed) == figures(out["A-4"])
+    await decide(client, "dismiss", held["A-3"])
+    await decide(client, "confirm", held["A-4"])
+    assert np.isnan((await learned(database, "A-3", day(1)))[0])
+    assert (await learned(database, "A-4", day(1)))[0] == 600
+    assert (await forecast(client, "A-4"))["held_out"] == []
+    assert (await forecast(client, "A-3"))["held_out"] == [{"date": day(1), "quantity": 500.0, "reason": "factor"}]
     for sku, answer in (("A-3", confirmed), ("A-4", dismissed)):
         assert answer["generated_at"] > out[sku]["generated_at"], "the stored forecast was not fresh any more"
 
