@@ -43,10 +43,14 @@ def train(
         _run(client, body | parsed_settings(setting), detach=detach, as_json=as_json)
 
 
-def update(detach: Detach = False, as_json: Json = False) -> None:
-    """Train the champion on from where it stands, on the newest sales."""
+def update(
+    until: Annotated[str | None, typer.Option(help="The newest day to learn from, taken as complete.")] = None,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Train the champion on from where it stands, on the newest sales of days that are over."""
     with told() as client:
-        _run(client, {"kind": "update"}, detach=detach, as_json=as_json)
+        _run(client, {"kind": "update"} | ({"until": until} if until else {}), detach=detach, as_json=as_json)
 
 
 @jobs.command("list")
@@ -203,7 +207,7 @@ def _finish(client: Client, job: dict[str, Any], *, as_json: bool) -> None:
     if job["kind"] == "backtest":
         show.backtest(client.get(f"/v1/training-jobs/{job['id']}/backtest"))
     elif job.get("model_version") is None:
-        typer.echo(f"job {job['id']} succeeded without a new version")
+        typer.echo(f"job {job['id']} succeeded without a new version. {job['outcome']}")
     else:
         if job["tuning"] is not None:
             show.tuning(job["tuning"])

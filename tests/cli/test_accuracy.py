@@ -55,6 +55,9 @@ def test_accuracy_and_verdicts_are_shown_once_updates_have_said_something_of_day
         load(first, last)
         updated = shelfcast("update")
         assert updated.returncode == 0, updated.stderr
+    known = shelfcast("update", "--until", "2025-04-17")
+    assert known.returncode == 0 and "without a new version. No sales after 2025-04-18" in known.stdout, known.stdout
+    assert "until" in shelfcast("update", "--until", "yesterday").stderr
     judged = answer("models", "verdict", "3")
     shown = shelfcast("models", "verdict", "3").stdout
     assert judged["sentence"] in " ".join(shown.split())
