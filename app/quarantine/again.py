@@ -5,7 +5,7 @@ it stands now, with the rows that the post did not write. What the rules no long
 another date's file what the post says, since of the rest nothing new is known. The same file again is judged the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,13 +51,16 @@ class Judged:
     freed_series: Index
 
 
-async def days_again(driver: asyncpg.Connection, locations: Iterable[str]) -> dict[str, set[int]]:
-    """The days on which something is held for what was said of the whole place, of each of these locations that has any."""
-    wanted, found = set(locations), dict[str, set[int]]()
-    for location, day in await store.places_held(driver):
-        if location in wanted:
-            found.setdefault(location, set()).add(day)
-    return found
+async def days_again(driver: asyncpg.Connection, days_of: Mapping[str, Index]) -> dict[str, Index]:
+    """Of the days of each of these locations those of which something is held for what was said of the whole location."""
+    if not days_of:
+        return {}
+    first, last = (int(bound(bound(days) for days in days_of.values())) for bound in (min, max))
+    found: dict[str, set[int]] = {}
+    for location, day in await store.places_held(driver, [*days_of], first, last):
+        found.setdefault(location, set()).add(day)
+    said = {location: np.intersect1d(days_of[location], np.array([*days])) for location, days in found.items()}
+    return {location: days for location, days in said.items() if len(days)}
 
 
 async def stored_again(driver: asyncpg.Connection, days: Mapping[str, Index]) -> Again:

@@ -96,11 +96,21 @@ async def confirmed_days(
     return series_N, day_N, expected_N
 
 
-async def places_held(driver: asyncpg.Connection) -> list[tuple[str, int]]:
-    """Location and day number of each day of which something is held for what was said of its whole place."""
+async def any_place_held(driver: asyncpg.Connection) -> bool:
+    """Whether anything at all is held for what was said of a whole place."""
+    return bool(await driver.fetchval(f"SELECT EXISTS (SELECT FROM quarantine q WHERE {_HELD_AS_A_PLACE})"))
+
+
+async def places_held(
+    driver: asyncpg.Connection, locations: Sequence[str], first: int, last: int
+) -> list[tuple[str, int]]:
+    """Location and day number of each day, of some locations from `first` to `last`, of which something is held for what was said
+    of its whole place."""
     rows = await driver.fetch(
-        f"SELECT DISTINCT s.location, q.day - DATE '1970-01-01' FROM quarantine q JOIN series s ON s.id = q.series_id"
-        f" WHERE {_HELD_AS_A_PLACE}"
+        "SELECT DISTINCT s.location, q.day - DATE '1970-01-01' FROM series s JOIN quarantine q ON q.series_id = s.id"
+        f" WHERE s.location = ANY($1::text[]) AND q.day BETWEEN DATE '1970-01-01' + {int(first)}"
+        f" AND DATE '1970-01-01' + {int(last)} AND {_HELD_AS_A_PLACE}",
+        locations,
     )
     return [(row[0], row[1]) for row in rows]
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.database.engine import begun
 from app.quarantine.again import Again, Judged, days_again, judge_again, stored_again
 from app.quarantine.posted import Posted
-from app.quarantine.store import end_freed, end_replaced, renew, write_entries
+from app.quarantine.store import any_place_held, end_freed, end_replaced, renew, write_entries
 from app.sales import store
 from app.sales.complete import zeros_for_absent
 from app.sales.reading import next_post_id
@@ -148,12 +148,7 @@ async def would_write(driver: asyncpg.Connection, checked: CheckedSales) -> Coun
 
 async def _said_again(driver: asyncpg.Connection, checked: CheckedSales) -> dict[str, Ints]:
     """The days of the body on which something is held for what was said of the whole location; on most posts none."""
-    held = await days_again(driver, {location for _, location in checked.keys})
-    if not held:
-        return {}
-    days_of = checked.location_days()
-    said = {location: np.intersect1d(days_of[location], np.array([*days])) for location, days in held.items()}
-    return {location: days for location, days in said.items() if len(days)}
+    return await days_again(driver, checked.location_days()) if await any_place_held(driver) else {}
 
 
 async def _judged(
