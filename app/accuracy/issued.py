@@ -22,6 +22,8 @@ from models.days import Index, side_by_side
 from models.panel import Floats
 
 EXPERTS = ("trained", "lineage")
+USUAL_DAYS = 28
+"""A longer horizon takes as much room as there are days ahead of which something is kept."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,13 @@ async def said_of_day(
     first = day - timedelta(days=blocks.LONGEST_HORIZON)
     made = await issuances(driver, first, day - timedelta(days=1))
     made = [one for one in made if (day - one.cutoff).days <= one.horizon]
+    horizon = max((min(one.horizon, max(USUAL_DAYS, (day - one.cutoff).days)) for one in made), default=0)
     said: SaidOfDay | None = None
     places = _Places(series_ids)
     for one in made:  # one after the other: together they would take as much memory again
         ahead = (day - one.cutoff).days - 1
         for row in await _pieces_of(driver, one, ahead, experts=one.job_id in experts):
-            said = said or _nothing_said(day, len(series_ids), max(one.horizon for one in made))
+            said = said or _nothing_said(day, len(series_ids), horizon)
             at, known = places.of(row)
             for array, values in _told(said, row, one, ours=one.job_id in ours):
                 array[at, ahead] = values[known]

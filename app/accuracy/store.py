@@ -5,6 +5,7 @@ what a lost job left behind is never read, and is swept away by `remove_unread`.
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -42,6 +43,18 @@ async def scored_until(driver: asyncpg.Connection) -> date | None:
     """The newest day that was scored, of those up to the newest with sales."""
     day: date | None = await driver.fetchval(f"SELECT {NEWEST_SCORED}")
     return day
+
+
+async def all_kept(driver: asyncpg.Connection, days: Sequence[date]) -> set[date]:
+    """Those of some days of which all is still kept that was forecast: others can not be scored anew as they were."""
+    rows = await driver.fetch(
+        """
+        SELECT day FROM unnest($1::date[]) AS d (day) WHERE NOT EXISTS (
+            SELECT FROM issuances x WHERE x.cutoff < day AND x.cutoff + x.horizon >= day
+            AND NOT EXISTS (SELECT FROM issued i WHERE i.job_id = x.job_id))""",
+        days,
+    )
+    return {row["day"] for row in rows}
 
 
 async def record_issuance(connection: AsyncConnection, issuance: Issuance) -> None:

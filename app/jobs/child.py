@@ -43,6 +43,7 @@ from models.fitting import NonFiniteLoss
 from models.forecaster import Forecaster
 from models.heldout import NotEnoughHistory, compare
 from models.online.stream import Speeds, renewed
+from models.online.tracking import REMEMBERED_DAYS
 from models.online.updating import NothingNew
 from models.panel import Panel
 from models.placement import NoSuchDevice, Placement, placement_of
@@ -214,8 +215,10 @@ def _train(
     rival = None if champion is None else _scored_champion(task["artifacts"], champion, placement)
     if rival is not None:
         metrics = compare(trained.forecaster, trained.metrics, panel_for(rival, panel), rival)
-        forecaster = renewed(rival, trained.forecaster, speeds=Speeds(**task["speeds"]))
-        trained = replace(trained, metrics=metrics, forecaster=forecaster)
+        if rival.learned_until <= panel.end + REMEMBERED_DAYS:  # else it knows days that were deleted since
+            forecaster = renewed(rival, trained.forecaster, speeds=Speeds(**task["speeds"]))
+            trained = replace(trained, forecaster=forecaster)
+        trained = replace(trained, metrics=metrics)
     if trained.compressed is not None:
         trained = replace(trained, metrics=trained.metrics | {"compressed": trained.compressed})
     return trained

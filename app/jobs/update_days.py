@@ -77,7 +77,7 @@ class DaysThatCame:
                 return await said_of_day(await begun(connection), day, ids, ours=line.recorded, experts=line.jobs)
 
         said = self._errand.run(read)
-        scored = day in self._reading.to_score or day in self._reading.again
+        scored = day in self._reading.to_score or day in self._reading.anew
         if said is not None and scored and str(day) not in self.rows:
             self._score(said, scale_S)
         return said

@@ -17,12 +17,12 @@ import asyncpg
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.accuracy.store import scored_until
+from app.accuracy.store import all_kept, scored_until
 from app.database.engine import Database, begun
 from app.drift.finding import LATELY_DAYS
 from app.drift.store import States, drifting_series, read_states
 from app.jobs.task import Champion, last_day_over
-from app.quarantine.store import not_held
+from app.quarantine.store import FREED, not_held
 from app.registry.lines import line_of
 from app.sales.panel import TrainingData, read_panel
 from models.online.finetuning import last_complete_day
@@ -41,9 +41,9 @@ RECORD_DAYS = 182
 @dataclass(frozen=True)
 class Line:
     """Where an update begins. `jobs` made the lineage's versions beside the same networks as trained: experts are learned about
-    from what these issued. `recorded` are those of the live record, across trainings that took the lineage over. `came_back`:
-    whether the champion is one that a roll-back went to. `learned_until` is the head's newest day, `fine_tuned_until` that of its
-    networks."""
+    from what these issued. `recorded` are those of the live record: across trainings that took the lineage over, since the last
+    roll-back. `came_back`: whether the champion is one that a roll-back went to. `learned_until` is the head's newest day,
+    `fine_tuned_until` that of its networks."""
 
     champion: Champion
     head: Champion
@@ -57,7 +57,7 @@ class Line:
 @dataclass(frozen=True)
 class UpdateReading:
     """`posted` is the newest day with sales, `newest` the newest one to learn from; `came` are days to learn from, `again`
-    corrected ones, `to_score` those to score.
+    corrected ones, `to_score` those to score, and `anew` those of `again` that can be scored as they were before.
 
     `record`: for each scored day of the lineage its sums by (source, segment, stretch). `states` are those of the detectors of
     drift, `drifting` the series that were found to drift lately and not learned from since.
@@ -70,6 +70,7 @@ class UpdateReading:
     came: list[date]
     again: list[date]
     to_score: list[date]
+    anew: set[date]
     record: dict[date, dict[tuple[str, str, str], list[float]]]
     states: States
     drifting: set[int]
@@ -110,6 +111,7 @@ async def read_update(
             came,
             again,
             to_score,
+            await all_kept(driver, again),
             await _record(driver, line, scored or newest),
             await read_states(driver, data.series_ids),
             await drifting_series(driver, max(newest - timedelta(days=LATELY_DAYS), line.fine_tuned_until)),
@@ -119,7 +121,8 @@ async def read_update(
 async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | None:
     rows = await driver.fetch(
         f"""
-        WITH RECURSIVE promoted AS (
+        WITH RECURSIVE rollback AS (SELECT max(promoted_at) AS at FROM promotions WHERE kind = 'rollback'),
+        promoted AS (
             SELECT a.version, p.promoted_at, p.kind = 'rollback' AS came_back
             FROM aliases a JOIN promotions p USING (version) WHERE a.alias = 'champion' ORDER BY p.id DESC LIMIT 1),
         down AS (
@@ -131,8 +134,10 @@ async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | No
         {line_of("(SELECT max(version) FROM down)")}
         SELECT line.version, line.kind, line.job_id, line.artifact_sha256, line.trained_on ->> 'cutoff' AS cutoff,
                line.config #>> '{{lineage,trained_until}}' AS fine_tuned, line.trainings, p.came_back,
+               line.created_at > coalesce(rollback.at, '-infinity') AS recorded,
                p.version AS champion, c.artifact_sha256 AS champion_sha256
-        FROM line CROSS JOIN promoted p JOIN versions c ON c.version = p.version ORDER BY line.version DESC""",
+        FROM line CROSS JOIN promoted p CROSS JOIN rollback JOIN versions c ON c.version = p.version
+        ORDER BY line.version DESC""",
         list(without),
     )
     if not rows:
@@ -141,12 +146,11 @@ async def _line(driver: asyncpg.Connection, without: Sequence[int]) -> Line | No
     learned_until = date.fromisoformat(head["cutoff"])
     fine_tuned = head["fine_tuned"] or root["cutoff"]
     updates = [row for row in rows if row["kind"] == "update"]
-    jobs = frozenset(row["job_id"] for row in updates if not row["trainings"])
     return Line(
         Champion(head["champion"], head["champion_sha256"]),
         Champion(head["version"], head["artifact_sha256"]),
-        jobs,
-        jobs if head["came_back"] else frozenset(row["job_id"] for row in updates),
+        frozenset(row["job_id"] for row in updates if not row["trainings"]),
+        frozenset(row["job_id"] for row in updates if row["recorded"]),
         head["came_back"],
         learned_until,
         date.fromisoformat(fine_tuned),
@@ -183,7 +187,7 @@ later AS (
     CROSS JOIN LATERAL unnest(p.series_ids) AS series (id)),
 replaced AS (
     SELECT DISTINCT ON (r.series_id, r.day) r.series_id, r.day, r.quantity, r.in_stock,
-        r.replaced_post_id NOT IN (SELECT id FROM later) AS stood
+        r.replaced_post_id NOT IN (SELECT p.id FROM posts p, head WHERE p.created_at > head.read_at) AS stood
     FROM later JOIN replaced_sales r ON r.series_id = later.series_id AND r.day BETWEEN first AND last AND r.post_id = later.id
     ORDER BY r.series_id, r.day, r.post_id),
 added AS (
@@ -198,12 +202,13 @@ before AS (
     FROM replaced
     UNION ALL SELECT series_id, day, NULL, NULL FROM added)
 SELECT day FROM (
-    SELECT b.day FROM before b LEFT JOIN sales s USING (series_id, day)
+    SELECT b.day, false AS dismissed FROM before b LEFT JOIN sales s USING (series_id, day)
     WHERE CASE WHEN {not_held("b")} THEN s.quantity END IS DISTINCT FROM b.quantity OR s.in_stock IS DISTINCT FROM b.in_stock
-    UNION
-    SELECT q.day FROM quarantine q, head
-    WHERE q.status = 'confirmed' AND q.decided_at > head.read_at AND q.day BETWEEN $1 AND $2) AS differing
-ORDER BY day DESC LIMIT $4"""
+    UNION ALL  -- confirmed, or given free by a post; a dismissed day was perhaps confirmed when it was learned
+    SELECT q.day, q.status = 'dismissed' FROM quarantine q, head
+    WHERE (q.status IN ('confirmed', 'dismissed') OR {FREED}) AND q.decided_at > head.read_at AND q.day BETWEEN $1 AND $2
+) AS differing
+GROUP BY day ORDER BY bool_and(dismissed), day DESC LIMIT $4"""
 
 
 async def _record(

@@ -22,7 +22,8 @@ from app.quarantine.checks import PAST_DAYS, Index, Reason
 
 Status = Literal["held", "confirmed", "dismissed", "replaced"]
 HOLDING = "q.status IN ('held', 'dismissed')"
-_FREED_AT = "q.status = 'replaced' AND q.reason <> 'factor' AND q.key_id IS NULL AND q.decided_at = {}"
+FREED = "(q.status = 'replaced' AND q.reason <> 'factor' AND q.key_id IS NULL)"
+"""SQL: an entry whose day a post gave free, at the time `q.decided_at`."""
 _HELD_AS_A_PLACE = "q.status = 'held' AND q.reason <> 'factor'"
 STANDING = np.dtype(
     [("series", "<i8"), ("day", "<i8"), ("quantity", "<f8"), ("promo", "<f8"), ("entry", "<i8"), ("zeros", "?")]
@@ -201,7 +202,9 @@ async def restore_entries(driver: asyncpg.Connection, ids: Sequence[int], undone
                 SELECT FROM replaced_sales gone WHERE gone.series_id = r.series_id AND gone.day = r.day
                 AND gone.post_id = $3 AND gone.quantity = x.quantity)
             ORDER BY r.series_id, r.day, r.id DESC
-        ) newest WHERE q.id = newest.id""",
+        ) newest WHERE q.id = newest.id AND NOT ("""
+        + FREED  # and stays so: nobody has confirmed it
+        + """ AND EXISTS (SELECT FROM posts p WHERE p.created_at = q.decided_at))""",
         ids,
         undone,
         by,
@@ -213,7 +216,7 @@ async def hold_freed(driver: asyncpg.Connection, ids: Sequence[int], freed_at: d
     rows = await driver.fetch(
         f"""
         UPDATE quarantine q SET status = 'held', decided_at = NULL FROM sales x
-        WHERE {_FREED_AT.format("$2")} AND q.series_id = ANY($1::int[])
+        WHERE {FREED} AND q.decided_at = $2 AND q.series_id = ANY($1::int[])
         AND x.series_id = q.series_id AND x.day = q.day AND x.quantity = q.quantity AND NOT EXISTS (
             SELECT FROM quarantine other
             WHERE other.series_id = q.series_id AND other.day = q.day AND other.status <> 'replaced')
@@ -226,7 +229,9 @@ async def hold_freed(driver: asyncpg.Connection, ids: Sequence[int], freed_at: d
 
 async def series_freed(driver: asyncpg.Connection, freed_at: datetime) -> list[int]:
     """The series of which the post of that time gave days free."""
-    rows = await driver.fetch(f"SELECT DISTINCT q.series_id FROM quarantine q WHERE {_FREED_AT.format('$1')}", freed_at)
+    rows = await driver.fetch(
+        f"SELECT DISTINCT q.series_id FROM quarantine q WHERE {FREED} AND q.decided_at = $1", freed_at
+    )
     return [row[0] for row in rows]
 
 

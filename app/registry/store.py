@@ -96,17 +96,14 @@ async def publish_copy(
     config: dict[str, Any],
     decision: str,
 ) -> int:
-    """Publish what is a part of a `version` under a number of its own, once; its metrics are the other's. The registry must be
-    locked, and the caller decides about aliases."""
-    done = await _published_by(connection, job_id)
-    if done is not None:
-        return done.version
+    """Publish what is a part of a `version` under a number of its own; its metrics and its time are the other's. The registry
+    must be locked, and the caller decides about aliases."""
     inserted = await connection.execute(
         text("""
             INSERT INTO versions (version, architecture, kind, horizon, context_length, trained_on, config, metrics, decision,
-                                  artifact_sha256, artifact_bytes, job_id)
+                                  artifact_sha256, artifact_bytes, job_id, created_at)
             SELECT (SELECT max(version) + 1 FROM versions), architecture, 'train', horizon, context_length, trained_on,
-                   CAST(:config AS jsonb), metrics, :decision, :sha256, :bytes, :job_id
+                   CAST(:config AS jsonb), metrics, :decision, :sha256, :bytes, :job_id, created_at
             FROM versions WHERE version = :version
             RETURNING version"""),
         {
@@ -120,6 +117,15 @@ async def publish_copy(
     )
     number: int = inserted.scalar_one()
     return number
+
+
+async def copy_by(connection: AsyncConnection, job_id: uuid.UUID) -> tuple[int, bool] | None:
+    """The number of such a copy and whether its artifact is still there; None where there is no such one."""
+    found = await connection.execute(
+        text("SELECT version, artifact_removed_at IS NULL FROM versions WHERE job_id = :job_id"), {"job_id": job_id}
+    )
+    row = found.one_or_none()
+    return None if row is None else (row[0], row[1])
 
 
 async def _published_by(connection: AsyncConnection, job_id: uuid.UUID) -> Published | None:

@@ -128,9 +128,9 @@ async def _networks_as_trained(connection: AsyncConnection, root: _Version, watc
     await connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{LOADING_SECONDS}s'"))
     try:
         forecaster = await asyncio.to_thread(load, watch.artifacts, root.artifact_sha256)
-        return (
-            await as_trained(connection, watch.artifacts, root.version, forecaster) if root.took_over else root.version
-        )
+        if not root.took_over:
+            return root.version
+        return await as_trained(connection, watch.artifacts, root.version, root.artifact_sha256, forecaster)
     except Problem as problem:
         log.warning("root_cannot_answer", version=root.version, detail=problem.detail)
         return None

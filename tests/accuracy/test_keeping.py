@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.accuracy.blocks import ANSWERED, EXPERT
 from app.accuracy.issued import said_of_day, stage_series_scores
-from app.accuracy.store import KEPT_DAYS, record_scores, scored_until
+from app.accuracy.store import KEPT_DAYS, all_kept, record_scores, scored_until
 from app.accuracy.sums import SOURCES, Kept, packed, together, total_of, unpacked
 from app.accuracy.weeks import first_kept_daily
 from app.config import Settings
@@ -132,6 +132,15 @@ async def test_how_far_ahead_a_day_was_forecast_is_told_by_the_forecasts_that_ar
             driver, NEWEST + timedelta(days=1), np.array([1]), ours=frozenset(), experts=frozenset()
         )
     assert said is not None and said.horizon == 7
+
+
+async def test_days_of_which_forecasts_are_gone_cannot_be_scored_anew(database: Database, settings: Settings) -> None:
+    await an_issuance(database, NEWEST - timedelta(days=KEPT_DAYS))
+    await an_issuance(database, NEWEST)
+    await keep_house(database, settings)
+    days = [NEWEST - timedelta(days=KEPT_DAYS - 7), NEWEST - timedelta(days=KEPT_DAYS - 8), NEWEST + timedelta(days=1)]
+    async with database.reading() as driver:
+        assert await all_kept(driver, days) == {*days[1:]}
 
 
 async def test_days_after_the_newest_day_of_sales_do_not_make_others_old(

@@ -8,15 +8,18 @@ from uuid import UUID
 
 import httpx
 import numpy as np
+from sqlalchemy import text
 
 from app.accuracy.issued import said_of_day
 from app.config import Settings
 from app.database.engine import Database
 from app.registry.artifacts import save
+from app.registry.as_trained import as_trained
 from app.registry.serving import load_forecaster
 from app.registry.store import TrainedOn, publish
 from models.checkpoint import serialise
 from models.forecaster import Forecaster
+from models.online.scoring import SUMS
 from models.online.stream import Speeds, renewed
 from tests.jobs.watched import promotions, said, scored_days
 from tests.jobs.workers import TINY, add_days, done, update
@@ -63,10 +66,22 @@ async def test_it_goes_back_to_bare_networks_across_a_training_that_took_over_wh
     model = (await client.get("/v1/models/5")).json()
     assert (model["kind"], model["parent"]) == ("train", None)
     assert model["decision"] == "The networks of version 3 as trained, without what updates have learned."
-    assert model["metrics"] == (await client.get("/v1/models/3")).json()["metrics"]
+    root = (await client.get("/v1/models/3")).json()
+    assert model["metrics"] == root["metrics"]
+    assert model["created_at"] == root["created_at"]  # retraining is due when it was
     log = [(one["kind"], one["version"], one["rolled_back"]) for one in await promotions(client)]
     assert log[:4] == [("rollback", 5, False), ("merit", 5, False), ("request", 4, True), ("request", 3, True)]
     assert 'shelfcast_rollbacks_total{kind="itself"} 1.0' in (await client.get("/metrics")).text
+    await made_anew_when_its_artifact_was_removed(database, settings, trained)
+
+
+async def made_anew_when_its_artifact_was_removed(database: Database, settings: Settings, trained: Forecaster) -> None:
+    async with database.transaction() as connection:
+        root = (connection, settings.artifacts_location, 3, await sha256_of(database, 3), trained)
+        assert await as_trained(*root) == 5
+        await connection.execute(text("UPDATE versions SET artifact_removed_at = now() WHERE version = 5"))
+        assert [await as_trained(*root) for _ in range(2)] == [6, 6]
+    assert await sha256_of(database, 6) != await sha256_of(database, 5)
 
 
 async def test_a_training_that_took_over_what_is_broken_goes_back_before_any_update_of_it(
@@ -140,6 +155,32 @@ async def test_after_a_roll_back_updates_wait_for_a_live_record_unless_a_caller_
     assert (await client.post("/v1/models/4/promote")).status_code == 200
     await add_days(database, 1)
     assert "after_rollback" not in await checks_of(client, (await update(client))["model_version"])
+
+
+async def test_a_record_from_before_a_roll_back_ends_no_wait(
+    client: httpx.AsyncClient, database: Database, sales: None, worker_here: None
+) -> None:
+    await done(client, BY_FORCE)
+    for _ in range(2):
+        await add_days(database, 1)
+        await update(client, promote="always")
+    async with database.transaction() as connection:  # version 2 was champion for months
+        await connection.execute(
+            text("""
+            INSERT INTO scored_days (day, job_id) SELECT DATE '2026-06-01' + n, job_id
+            FROM generate_series(1, 60) AS n, versions WHERE version = 2""")
+        )
+        await connection.execute(
+            text("""
+            INSERT INTO scores (day, source, segment, stretch, sums)
+            SELECT day, source, 'fast', '1-7', array_fill(1.0::float8, ARRAY[CAST(:sums AS int)])
+            FROM scored_days, unnest(ARRAY['lineage', 'lineage_frozen', 'lineage_live']) AS source WHERE day < '2026-08-01'"""),
+            {"sums": len(SUMS)},
+        )
+    assert (await client.post("/v1/models/rollback")).status_code == 200
+    assert await champion_of(database) == 2
+    await add_days(database, 1)
+    assert "after_rollback: 0 of 56 days" in (await update(client))["outcome"]
 
 
 async def test_the_live_record_goes_on_across_a_training_and_experts_of_other_networks_do_not(

@@ -134,7 +134,11 @@ async def test_an_undo_of_what_gave_a_place_free_holds_it_again(client: httpx.As
 async def test_what_was_given_free_stays_so_when_a_later_mistake_is_undone(client: httpx.AsyncClient) -> None:
     await open_shop(client)
     await send(client, rows_of(ZEROS, day(1)))
-    await send(client, rows_of({"A-3": 1.0}, day(1)))
+    before = await entries(client)
+    sale = await send(client, rows_of({"A-3": 1.0}, day(1)))
     mistake = await send(client, rows_of({"A-0": 5.0, "A-1": 4.0}, day(1)))
     await undo(client, mistake["post_id"])
     assert await held(client) == []
+    assert await entries(client, status="confirmed") == []  # nobody has
+    await undo(client, sale["post_id"])
+    assert await entries(client) == before

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from app.database.engine import begun
+from app.quarantine.store import end_freed
 from models.online.tracking import untracked
 from tests.jobs.workers import TINY
 from tests.registry.support import flip_byte
-from tests.updates.world import NAMES, NEWEST, Name, Shop, day_of, sold
+from tests.updates.world import HORIZON, NAMES, NEWEST, Name, Shop, day_of, sold
 
 NEWCOMERS = [("C", "S1"), ("B", "S2")]
 
@@ -190,6 +192,42 @@ async def a_day_that_was_deleted_and_came_back_is_learned_again(shop: Shop, vers
     assert await shop.updated(promote="always") == version + 2
     state = await shop.state(version + 2)
     assert (state.learned_SD[2, -2], state.again_SD[2, -2]) == (sold(NAMES[2], day - 1), True)
+
+
+async def test_what_a_post_gave_free_and_a_decision_that_was_taken_back_are_learned(shop: Shop) -> None:
+    """Neither changes a quantity that is stored."""
+    day = NEWEST + 1
+    await shop.post([day], NAMES[:2], also={(NAMES[2], day): 5000.0})
+    (entry,) = await shop.rows("SELECT id FROM quarantine WHERE status = 'held'")
+    assert (await shop.client.post(f"/v1/quarantine/{entry}/confirm")).status_code == 200
+    (other,) = await shop.rows(
+        "INSERT INTO quarantine (series_id, day, post_id, quantity, reason, detail)"
+        " SELECT series_id, day, post_id, quantity, 'units', 'Cases.' FROM sales JOIN series ON id = series_id"
+        " WHERE sku = 'A' AND location = 'S1' AND day = $1 RETURNING id",
+        day_of(day),
+    )
+    version = await shop.updated(promote="always")
+    learned = (await shop.state(version)).learned_SD[:, -1]
+    np.testing.assert_array_equal(learned, [np.nan, sold(NAMES[1], day), 5000.0])
+
+    assert (await shop.client.post(f"/v1/quarantine/{entry}/dismiss")).status_code == 200
+    freeing = await shop.post([day + 1])
+    async with shop.database.transaction() as connection:
+        await end_freed(await begun(connection), [other], freeing)
+    version = await shop.updated(promote="always")
+    learned = (await shop.state(version)).learned_SD[:, -2]
+    np.testing.assert_array_equal(learned, [sold(NAMES[0], day), sold(NAMES[1], day), np.nan])
+
+
+async def test_a_training_takes_nothing_over_that_knows_days_which_were_deleted(shop: Shop) -> None:
+    answer = await shop.client.delete("/v1/sales", params={"from": str(day_of(NEWEST - 40))})
+    assert answer.status_code == 200
+    trained = await shop.job(TINY | {"horizon": HORIZON, "promote": "always"})
+    model = await shop.model(trained["model_version"])
+    assert "learned_until" not in model["config"]
+    assert model["trained_on"]["cutoff"] == str(day_of(NEWEST - 41))
+    await shop.post([NEWEST - 40])
+    assert (await shop.model(await shop.updated()))["trained_on"]["cutoff"] == str(day_of(NEWEST - 40))
 
 
 async def test_a_day_is_learned_once_it_is_over_or_when_it_is_asked_for(shop: Shop) -> None:
