@@ -6,6 +6,7 @@ are kept in `replaced_sales` and updated, unchanged ones are not written at all.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,8 +98,7 @@ async def write_sales(
     driver = await begun(connection)
     await store.prepare_bulk(driver)
     days_of = checked.location_days() if complete else {}
-    said_again = await _said_again(driver, checked)
-    state = await store.locked_series(driver, checked.keys, [*days_of, *said_again])
+    state, said_again = await _locked(driver, checked, [*days_of])
     await store.find_by_key(driver)
     again = await stored_again(driver, said_again)
     post_id = await next_post_id(driver)
@@ -144,6 +144,27 @@ async def would_write(driver: asyncpg.Connection, checked: CheckedSales) -> Coun
         inserted, updated = inserted + len(new), updated + len(changed)
     judged = await judge_again(driver, touched.posted, again)
     return Counts(inserted, updated, checked.received - inserted - updated, 0, len(judged.held))
+
+
+async def _locked(
+    driver: asyncpg.Connection, checked: CheckedSales, places: Sequence[str]
+) -> tuple[store.SeriesState, dict[str, Ints]]:
+    """The series of a body, locked with all those of some locations, and the days that it says again, with all those of theirs.
+
+    Which these are is asked once more under the locks: a post that was waited for may have held what this one says. Where it did,
+    all is let go and begun again.
+    """
+    said_again = await _said_again(driver, checked)
+    while True:
+        attempt = driver.transaction()
+        await attempt.start()
+        state = await store.locked_series(driver, checked.keys, [*places, *said_again])
+        now = await _said_again(driver, checked)
+        if now.keys() <= {*places, *said_again}:
+            await attempt.commit()
+            return state, now
+        await attempt.rollback()
+        said_again = now
 
 
 async def _said_again(driver: asyncpg.Connection, checked: CheckedSales) -> dict[str, Ints]:

@@ -1,10 +1,16 @@
 """A day said again: what was held of a whole place is judged by what stands there now, rows that did not change included."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 import httpx
 import pytest
+from sqlalchemy import text
 
+from app.database.engine import Database
 from tests.posts.calls import undo
 from tests.quarantine.places import a_day, day, entries, forecast, held, open_shop, rows_of, send
+from tests.support import until
 
 SLOW = ("A-0", "A-1", "A-2", "A-3")
 EVENING = a_day() | dict.fromkeys(SLOW, 0.0)
@@ -61,6 +67,28 @@ async def test_one_sale_frees_all_zeros_of_its_place_and_no_others(
     assert (await send(client, sale))["held"] == 0
     assert await held(client, location="S1") == []
     assert len(await held(client, location="S2")) == 10
+
+
+async def test_the_right_file_that_waits_for_the_wrong_one_frees_it(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    await open_shop(client)
+
+    def waiting(count: int) -> Callable[[], Awaitable[bool]]:
+        async def reached() -> bool:
+            async with database.reading() as driver:
+                return bool(await driver.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") == count)
+
+        return reached
+
+    async with database.transaction() as connection:
+        await connection.execute(text("SELECT id FROM series ORDER BY id LIMIT 1 FOR UPDATE"))
+        wrong = asyncio.create_task(send(client, rows_of(MORNING, day(1))))
+        await until(waiting(1))
+        right = asyncio.create_task(send(client, rows_of(EVENING, day(1))))
+        await until(waiting(2))
+    assert (await wrong)["post_id"] < (await right)["post_id"]
+    assert await held(client) == []
 
 
 async def test_a_new_item_that_sold_frees_the_zeros_too(client: httpx.AsyncClient) -> None:
