@@ -5,8 +5,8 @@ Shapes: C sources, K stretches of days ahead, X sums (models/online/scoring.py).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
@@ -14,11 +14,12 @@ from typing import Any, Literal
 import asyncpg
 import numpy as np
 
-from app.accuracy.store import COUNTS, NEWEST_SCORED, UP_TO_SALES, scored_until
+from app.accuracy.store import COUNTS, NEWEST_SCORED, scored_until
 from app.accuracy.sums import SOURCES, Doubles, Ids, Kept, nothing, rows_by_block, total_of
-from app.database.engine import Database, begun
+from app.database.engine import Database, begun, turn
 from app.database.filters import Filters
 from app.errors import Problem
+from app.sales.reading import UP_TO_SALES
 from models.online.scoring import SUMS, figures
 from models.segments import BUCKETS
 
@@ -60,19 +61,14 @@ class Turns:
         self._free = asyncio.Semaphore(WIDE_AT_ONCE)
         self._wait_seconds = wait_seconds
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
+    def one(self) -> AbstractAsyncContextManager[None]:
         """Raises Problem `unavailable` where that takes too long."""
-        try:
-            async with asyncio.timeout(self._wait_seconds if self._free.locked() else None):
-                await self._free.acquire()
-        except TimeoutError as error:
-            detail = f"{WIDE_AT_ONCE} questions about a SKU or a location are being answered; ask again when they are."
-            raise Problem("unavailable", detail, headers={"Retry-After": "1"}) from error
-        try:
-            yield
-        finally:
-            self._free.release()
+        return turn(self._free, self._wait_seconds, _too_many)
+
+
+def _too_many(error: TimeoutError) -> Problem:
+    detail = f"{WIDE_AT_ONCE} questions about a SKU or a location are being answered; ask again when they are."
+    return Problem("unavailable", detail, headers={"Retry-After": "1"})
 
 
 async def accuracy(database: Database, question: Question, turns: Turns) -> dict[str, Any]:

@@ -14,13 +14,13 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.sales.reading import UP_TO_SALES
+
 KEPT_DAYS = 56
 """Days, counted from the newest cutoff, that forecasts are kept as issued; from then on their scores stay."""
 COUNTS = """(s.days > 1 OR EXISTS (SELECT FROM scored_days d WHERE d.day = s.day AND d.job_id = s.job_id))"""
 """SQL: whether a row `s` of `series_scores` counts. A week was put together of days that did."""
 
-UP_TO_SALES = "day <= coalesce((SELECT max(last_day) FROM series), day)"
-"""SQL: whether a `day` is none after the newest with sales. Days of sales that were deleted do not count as the newest."""
 NEWEST_SCORED = f"(SELECT max(day) FROM scored_days WHERE {UP_TO_SALES})"
 
 

@@ -5,7 +5,7 @@ asyncpg driver through `driver(connection)`. A database that is absent or going 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -42,6 +42,22 @@ def async_url(url: str) -> str:
         if url.startswith(prefix):
             return "postgresql+asyncpg://" + url[len(prefix) :]
     raise ValueError("the database URL must start with postgresql://")
+
+
+@asynccontextmanager
+async def turn(
+    free: asyncio.Semaphore, wait_seconds: float, refused: Callable[[TimeoutError], Problem]
+) -> AsyncIterator[None]:
+    """One of so many turns as are free; who waits too long for his is told what `refused` says."""
+    try:
+        async with asyncio.timeout(wait_seconds if free.locked() else None):
+            await free.acquire()
+    except TimeoutError as error:
+        raise refused(error) from error
+    try:
+        yield
+    finally:
+        free.release()
 
 
 class Database:
@@ -97,7 +113,8 @@ class Database:
 
         Taken from the pool without SQLAlchemy's own connection around it, which costs as much again as a look-up.
         """
-        async with self._turn():
+        # Look-ups queue here, first come first served: the pool lets a newcomer overtake those who wait for it.
+        async with turn(self._turns, self._pool_timeout, unavailable):
             try:
                 pooled = await self.engine.raw_connection()
             except NOT_REACHED as error:
@@ -111,19 +128,6 @@ class Database:
                 raise unavailable(error) from error
             finally:
                 pooled.close()
-
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Look-ups queue here, first come first served: the pool lets a newcomer overtake those who wait for it."""
-        try:
-            async with asyncio.timeout(self._pool_timeout if self._turns.locked() else None):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise unavailable(error) from error
-        try:
-            yield
-        finally:
-            self._turns.release()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection]:

@@ -30,7 +30,7 @@ from app.jobs.queue import NotOurs
 from app.jobs.task import Champion, Reading, panel_for, read_task, training_config
 from app.jobs.tuning import tuned
 from app.jobs.updating import Updated, updated
-from app.registry.artifacts import ArtifactDamaged, load_findings, save
+from app.registry.artifacts import ArtifactDamaged, findings_left, save
 from app.registry.quality import parquet_of
 from app.registry.serving import load_forecaster
 from app.registry.store import Candidate, TrainedOn
@@ -215,10 +215,10 @@ def _train(
     rival = None if champion is None else _scored_champion(task["artifacts"], champion, placement)
     if rival is not None:
         metrics = compare(trained.forecaster, trained.metrics, panel_for(rival, panel), rival)
+        trained = replace(trained, metrics=metrics)
         if rival.learned_until <= panel.end + REMEMBERED_DAYS:  # else it knows days that were deleted since
             forecaster = renewed(rival, trained.forecaster, speeds=Speeds(**task["speeds"]))
             trained = replace(trained, forecaster=forecaster)
-        trained = replace(trained, metrics=metrics)
     if trained.compressed is not None:
         trained = replace(trained, metrics=trained.metrics | {"compressed": trained.compressed})
     return trained
@@ -278,11 +278,7 @@ def _findings(task: dict[str, Any], made: Updated) -> bytes | None:
     if made.findings is not None:
         return parquet_of(made.findings, made.reading.data)
     head = made.reading.line.head
-    try:
-        return load_findings(task["artifacts"], head.sha256)
-    except ArtifactDamaged as damage:
-        log.warning("findings_lost", version=head.version, detail=damage.detail)
-        return None
+    return findings_left(task["artifacts"], head.sha256, version=head.version)
 
 
 def reporter(tell: Tell) -> Report:

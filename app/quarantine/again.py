@@ -18,6 +18,9 @@ from app.quarantine.checks import Flags, Index
 from app.quarantine.judging import judge
 from app.quarantine.posted import Posted, candidates
 from app.quarantine.store import STANDING, Entry
+from app.sales.validate import day_keys
+
+_DAY = np.dtype([("series", "<i8"), ("day", "<i8")])
 
 
 @dataclass
@@ -34,8 +37,8 @@ class Again:
     def note(self, rows: NDArray[Any], changed: NDArray[Any]) -> None:
         """Rows of the post, by their series' ids, and those of them whose quantity is another one."""
         if len(self.rows_N):
-            self.said_N |= np.isin(_key(self.rows_N), _key(rows))
-            self.changed_N |= np.isin(_key(self.rows_N), _key(changed))
+            self.said_N |= np.isin(day_keys(self.rows_N), day_keys(rows))
+            self.changed_N |= np.isin(day_keys(self.rows_N), day_keys(changed))
 
     def note_complete(self) -> None:
         """The post names all that sold on its days: what is stored as zero is said by its absence."""
@@ -75,14 +78,10 @@ async def judge_again(driver: asyncpg.Connection, posted: Posted, again: Again) 
     posted.note(again.rows_N[beside])
     rows = await candidates(driver, posted)
     entries = await judge(driver, rows)
-    named = np.array([(entry.series_id << 32) | (entry.day + 2**31) for entry in entries], np.int64)
-    stood = np.isin(named, _key(again.rows_N[beside]))
+    named = day_keys(np.array([(entry.series_id, entry.day) for entry in entries], _DAY))
+    stood = np.isin(named, day_keys(again.rows_N[beside]))
     free = again.rows_N[beside & (again.rows_N["entry"] >= 0) & (again.said_N | again.rows_N["zeros"])]
     if len(free):
-        free = free[np.isin(_key(free), _key(rows.told_of_places())) & ~np.isin(_key(free), named)]
+        free = free[np.isin(day_keys(free), day_keys(rows.told_of_places())) & ~np.isin(day_keys(free), named)]
     held = [entry for entry, before in zip(entries, stood.tolist(), strict=True) if not before]
     return Judged(held, free["entry"], free["series"])
-
-
-def _key(rows: NDArray[Any]) -> Index:
-    return (rows["series"].astype(np.int64) << 32) | (rows["day"].astype(np.int64) + 2**31)

@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
+import structlog
 from fsspec.implementations.local import LocalFileSystem
 
 from app.errors import Problem
+
+log = structlog.get_logger()
 
 FORMAT = 1
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -98,6 +101,16 @@ def load_findings(location: str, sha256: str) -> bytes | None:
     store = Store(location)
     told = _body(store, sha256).get("findings")
     return None if told is None else _verified(store, _files(sha256).findings, told["sha256"])
+
+
+def findings_left(location: str, sha256: str, *, version: int) -> bytes | None:
+    """The same for a version that goes on from another one's: None, and a line in the log, where they are damaged. A lost report
+    is no reason to lose the version too."""
+    try:
+        return load_findings(location, sha256)
+    except ArtifactDamaged as damage:
+        log.warning("findings_lost", version=version, detail=damage.detail)
+        return None
 
 
 def _body(store: "Store", sha256: str) -> dict[str, Any]:

@@ -129,17 +129,17 @@ async def roll_back(connection: AsyncConnection, checked: Checked, *, guard: Gua
 async def roll_back_to(connection: AsyncConnection, version: int, *, leaving: Sequence[int], reason: str) -> None:
     """Leave every promotion above the newest standing one of a version. Where the log has none, all of the versions `leaving` are
     left, and the version is entered above what remains. The registry must be locked."""
-    left = await connection.execute(
-        text("""
-            WITH target AS (
-                SELECT max(id) AS id FROM promotions WHERE version = :version AND kind <> 'rollback' AND NOT rolled_back)
-            UPDATE promotions p SET rolled_back = true FROM target
-            WHERE kind <> 'rollback' AND NOT rolled_back AND CASE WHEN target.id IS NULL THEN version = ANY(:leaving)
-                                                                  ELSE p.id > target.id END
-            RETURNING target.id"""),
-        {"version": version, "leaving": list(leaving)},
+    found = await connection.execute(
+        text("SELECT max(id) FROM promotions WHERE version = :version AND kind <> 'rollback' AND NOT rolled_back"),
+        {"version": version},
     )
-    if left.scalars().first() is None:
+    entry = found.scalar_one()
+    left, values = ("version = ANY(:left)", list(leaving)) if entry is None else ("id > :left", entry)
+    await connection.execute(
+        text(f"UPDATE promotions SET rolled_back = true WHERE {left} AND kind <> 'rollback' AND NOT rolled_back"),
+        {"left": values},
+    )
+    if entry is None:
         await connection.execute(
             text("""
                 INSERT INTO promotions (version, previous, kind, reason)

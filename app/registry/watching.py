@@ -7,7 +7,6 @@ roll-back or promotion by hand. A training that took over what was learned does 
 Shapes: T target days.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.errors import Problem
 from app.registry.lines import TOOK_OVER, line_of
 from app.registry.promotions import BY_ITSELF, lock_registry, roll_back_to
+from app.sales.reading import UP_TO_SALES
 from models.online.gate import PINBALL, Doubles, beyond_doubt
 
 log = structlog.get_logger()
@@ -106,11 +106,11 @@ async def _since(connection: AsyncConnection, versions: Sequence[int]) -> date |
 async def _daily_losses(connection: AsyncConnection, since: date) -> tuple[Doubles, Doubles]:
     """The pinball loss of each scored day, live and as trained, over the days ahead that were all forecast since then."""
     rows = await connection.execute(
-        text("""
+        text(f"""
         SELECT day, sum(sums[:pinball]) FILTER (WHERE source = 'live') AS live,
                sum(sums[:pinball]) FILTER (WHERE source = 'frozen') AS frozen
         FROM scores WHERE source IN ('live', 'frozen') AND day - CAST(:since AS date) >= CAST(split_part(stretch, '-', 2) AS int)
-        AND day <= coalesce((SELECT max(last_day) FROM series), day)
+        AND {UP_TO_SALES}
         GROUP BY day HAVING count(DISTINCT source) = 2 ORDER BY day"""),
         {"since": since, "pinball": PINBALL + 1},
     )
@@ -123,14 +123,11 @@ async def _networks_as_trained(connection: AsyncConnection, root: _Version, watc
     over, one that is made of it without. None where the root cannot answer: its artifact is gone or damaged."""
     if root.artifact_removed:
         return None
-    from app.registry.as_trained import as_trained, load  # brings torch along
+    from app.registry.as_trained import as_trained  # brings torch along
 
     await connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{LOADING_SECONDS}s'"))
     try:
-        forecaster = await asyncio.to_thread(load, watch.artifacts, root.artifact_sha256)
-        if not root.took_over:
-            return root.version
-        return await as_trained(connection, watch.artifacts, root.version, root.artifact_sha256, forecaster)
+        return await as_trained(connection, watch.artifacts, root.version, root.artifact_sha256)
     except Problem as problem:
         log.warning("root_cannot_answer", version=root.version, detail=problem.detail)
         return None

@@ -17,6 +17,8 @@ from app.database.pages import Page
 from app.quarantine.store import end_replaced
 
 VALUES = "quantity, returned, price, promo, in_stock"
+UP_TO_SALES = "day <= coalesce((SELECT max(last_day) FROM series), day)"
+"""SQL: whether a `day` is none after the newest with sales. Days of sales that were deleted do not count as the newest."""
 
 # Rows whose present state is younger than a time: written by a post since then, or brought back by an undo since then.
 _CHANGED = """

@@ -153,8 +153,8 @@ def _sort(
     twice: list[SalesRows] = []
     for first, last in bounds:
         rows = _read(checked.file, first, last - first)
-        rows = rows[np.argsort(_day_keys(rows), kind="stable")]
-        same = np.flatnonzero(np.diff(_day_keys(rows)) == 0)
+        rows = rows[np.argsort(day_keys(rows), kind="stable")]
+        same = np.flatnonzero(np.diff(day_keys(rows)) == 0)
         twice.append(rows[same[: 100 - sum(map(len, twice))]])
         _write(checked.file, first, rows)
         yield
@@ -184,12 +184,12 @@ def _distribute(
 
 def _refuse_repeated(raw: IO[bytes], twice: SalesRows, rank: NDArray[np.int32], checked: CheckedSales) -> None:
     """Name the rows, found again in the body's order, that are for one series and day."""
-    wanted = np.unique(_day_keys(twice))
+    wanted = np.unique(day_keys(twice))
     found: dict[int, list[int]] = {}
     for first in range(0, checked.received, _ROWS_A_PIECE):
         rows = _read(raw, first, min(_ROWS_A_PIECE, checked.received - first))
         rows["series"] = rank[rows["series"]]
-        keys = _day_keys(rows)
+        keys = day_keys(rows)
         for at in np.flatnonzero(np.isin(keys, wanted)):
             found.setdefault(int(keys[at]), []).append(first + int(at))
     bad = BadRows()
@@ -202,8 +202,8 @@ def _refuse_repeated(raw: IO[bytes], twice: SalesRows, rank: NDArray[np.int32], 
     bad.refuse()
 
 
-def _day_keys(rows: SalesRows) -> NDArray[np.int64]:
-    """One number for series and day, in their order."""
+def day_keys(rows: NDArray[Any]) -> NDArray[np.int64]:
+    """One number for series and day of each row, in their order."""
     return (rows["series"].astype(np.int64) << 32) | (rows["day"].astype(np.int64) + 2**31)
 
 

@@ -23,7 +23,7 @@ from app.sales import store
 from app.sales.complete import zeros_for_absent
 from app.sales.reading import next_post_id
 from app.sales.store import NO_DAY, Ints, SeriesState
-from app.sales.validate import VALUES, CheckedSales, SalesRows
+from app.sales.validate import VALUES, CheckedSales, SalesRows, day_keys
 
 _NEAR_DAYS = 7  # days between two posted ones that are read along rather than asked around
 _BESIDE = 10_000  # rows from which comparing them is worth a thread
@@ -221,7 +221,7 @@ def _compared(rows: SalesRows, stored: NDArray[Any]) -> tuple[SalesRows, NDArray
     rows = _in_key_order(rows)
     if not len(stored):
         return rows, stored, rows[:0]
-    posted_key, stored_key = _key(rows), _key(stored)
+    posted_key, stored_key = day_keys(rows), day_keys(stored)
     at = np.minimum(np.searchsorted(stored_key, posted_key), len(stored) - 1)
     known = stored_key[at] == posted_key
     old, again = stored[at[known]], rows[known]
@@ -233,9 +233,5 @@ def _compared(rows: SalesRows, stored: NDArray[Any]) -> tuple[SalesRows, NDArray
 
 def _in_key_order(rows: SalesRows) -> SalesRows:
     """By series id and day: the order of the primary key, which COPY fills fastest."""
-    key = _key(rows)
+    key = day_keys(rows)
     return rows if (np.diff(key) > 0).all() else rows[np.argsort(key, kind="stable")]
-
-
-def _key(rows: NDArray[Any]) -> Ints:
-    return (rows["series"].astype(np.int64) << 32) | (rows["day"].astype(np.int64) + 2**31)

@@ -9,6 +9,7 @@ Shapes: S series, J days ahead of which a day was forecast, H horizon, Q quantil
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.cleaning import Cleaned
 from models.days import take_days
@@ -72,12 +73,11 @@ def renewed(before: Forecaster, fresh: Forecaster, *, speeds: Speeds) -> Forecas
 
 def issued_at(forecaster: Forecaster, panel: Panel, cutoff: int) -> Issued:
     """As `inference.issue`, as far as it may be learned from."""
-    return heard(issue(forecaster, panel, cutoff), panel, cutoff)
+    return heard(issue(forecaster, panel, cutoff), ~answerable(panel, cutoff))
 
 
-def heard(said: Issued, panel: Panel, cutoff: int) -> Issued:
-    """The same; experts say nothing (NaN) of series that a network may not answer for: nothing is learned there."""
-    few_S = ~answerable(panel, cutoff)
+def heard(said: Issued, few_S: NDArray[np.bool_]) -> Issued:
+    """The same; experts say nothing (NaN) of series that a network may not answer for, `few_S`: nothing is learned there."""
     for quantiles_SHQ in (said.trained_SHQ, said.lineage_SHQ):
         if quantiles_SHQ is not None:
             quantiles_SHQ[few_S] = np.nan

@@ -187,7 +187,7 @@ class Answering:
             ours, champion, frozen = (
                 _read(one, few_S) for one in (ours, before or champion or experts.frozen, experts.frozen)
             )
-            yield Answered(heard(experts.issued(ours), some, self._cutoff), champion, frozen)
+            yield Answered(heard(experts.issued(ours), few_S), champion, frozen)
 
     def champion_as_read(self, many: Hands) -> list[Forecast]:
         """What the champion says to callers, part by part: networks are asked for it."""

@@ -72,12 +72,12 @@ async def test_it_goes_back_to_bare_networks_across_a_training_that_took_over_wh
     log = [(one["kind"], one["version"], one["rolled_back"]) for one in await promotions(client)]
     assert log[:4] == [("rollback", 5, False), ("merit", 5, False), ("request", 4, True), ("request", 3, True)]
     assert 'shelfcast_rollbacks_total{kind="itself"} 1.0' in (await client.get("/metrics")).text
-    await made_anew_when_its_artifact_was_removed(database, settings, trained)
+    await made_anew_when_its_artifact_was_removed(database, settings)
 
 
-async def made_anew_when_its_artifact_was_removed(database: Database, settings: Settings, trained: Forecaster) -> None:
+async def made_anew_when_its_artifact_was_removed(database: Database, settings: Settings) -> None:
     async with database.transaction() as connection:
-        root = (connection, settings.artifacts_location, 3, await sha256_of(database, 3), trained)
+        root = (connection, settings.artifacts_location, 3, await sha256_of(database, 3))
         assert await as_trained(*root) == 5
         await connection.execute(text("UPDATE versions SET artifact_removed_at = now() WHERE version = 5"))
         assert [await as_trained(*root) for _ in range(2)] == [6, 6]

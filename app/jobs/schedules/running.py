@@ -111,10 +111,8 @@ async def _due_day(
         return None
     if schedule.kind == "update":
         return await _day_to_learn(connection, schedule, now, champion, sales)
-    if sales.newest in (
-        schedule.newest_day,
-        _seen(schedule, champion),
-    ):  # a later day is of sales that were deleted since
+    # A later day than the newest is of sales that were deleted since.
+    if sales.newest in (schedule.newest_day, _seen(schedule, champion)):
         return None
     return due.due_slot(schedule, now, _learned_on(schedule, champion))
 
